@@ -1,0 +1,87 @@
+//! An account's own things.
+
+use gangline_types::{
+    KeyId, Label, Share,
+    public::{InclusionProof, PublicEntry, PublicSnapshot},
+};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::enrol::KeyKind;
+
+/// What an account may do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Role {
+    /// Runs the network.
+    Operator,
+    /// Brings machines.
+    Supplier,
+    /// Hires clusters.
+    Renter,
+}
+
+impl Role {
+    /// Every role.
+    pub const ALL: [Role; 3] = [Role::Operator, Role::Supplier, Role::Renter];
+    /// Its word.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Operator => "operator",
+            Self::Supplier => "supplier",
+            Self::Renter => "renter",
+        }
+    }
+}
+
+impl std::fmt::Display for Role {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// Who a key belongs to.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct Whoami {
+    /// The account's name.
+    pub account: Label,
+    /// Its role.
+    pub role: Role,
+    /// The key that signed.
+    pub key: KeyId,
+    /// What that key is for.
+    pub kind: KeyKind,
+}
+
+/// Which periods.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+pub struct StatementQuery {
+    /// Only periods from this one on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<u32>,
+    /// At most this many periods, up to 200; the newest 24 unless given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit: Option<u32>,
+}
+
+/// One GPU's line of one snapshot, and the path from it to the published root.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct StatementLine {
+    /// The snapshot's head.
+    pub snapshot: PublicSnapshot,
+    /// The line.
+    pub entry: PublicEntry,
+    /// The path.
+    pub inclusion: InclusionProof,
+}
+
+/// An account's statement.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct Statement {
+    /// The season.
+    pub season: u32,
+    /// Sum over the whole season.
+    pub season_total: Share,
+    /// The lines asked for, oldest first.
+    pub lines: Vec<StatementLine>,
+}

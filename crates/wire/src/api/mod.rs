@@ -1,0 +1,9 @@
+//! Requests and responses, by resource. Every field is typed and bounded where it enters.
+
+pub mod account;
+pub mod cluster;
+pub mod enrol;
+pub mod machine;
+pub mod pages;
+pub mod proof;
+pub mod public;

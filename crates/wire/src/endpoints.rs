@@ -1,0 +1,198 @@
+//! Every endpoint there is. Router, OpenAPI document, typed client and coverage tests are made from
+//! this table; an endpoint that is not here cannot be served, and one that is here and has no handler
+//! does not compile.
+
+use gangline_types::public::{NetworkTotals, PublicGpu, PublicProof, PublicSeason};
+use schemars::{Schema, SchemaGenerator};
+
+use crate::{
+    Action::*,
+    Credential::*,
+    api::{account::*, cluster::*, enrol::*, machine::*, pages::*, proof::*, public::*},
+    endpoint::{Endpoint, Media, Method, Nothing, Raw, Spec},
+};
+
+/// One row of the table with its schemas.
+pub struct Described {
+    /// The declaration.
+    pub spec: Spec,
+    /// Schemas of query, request and response.
+    pub schemas: fn(&mut SchemaGenerator) -> [Schema; 3],
+}
+
+const KIB: usize = 1024;
+const MIB: usize = 1024 * KIB;
+
+macro_rules! endpoints {
+    ($($(#[doc = $doc:literal])+ $name:ident: $method:ident $path:literal, $credential:ident, $action:ident, $media:ident, $query:ty, $request:ty => $response:ty, $limit:expr;)+) => {
+        $(
+            $(#[doc = $doc])+
+            #[derive(Clone, Copy, Debug)]
+            pub struct $name;
+            impl Endpoint for $name {
+                const SPEC: Spec = Spec {
+                    name: stringify!($name), method: Method::$method, path: $path, credential: $credential,
+                    action: $action, media: Media::$media, body_bytes_max: $limit, summary: concat!($($doc),+),
+                };
+                type Query = $query;
+                type Request = $request;
+                type Response = $response;
+            }
+        )+
+        /// The table.
+        pub const ALL: &[Described] = &[$(Described {
+            spec: <$name as Endpoint>::SPEC,
+            schemas: |g| [g.subschema_for::<$query>(), g.subschema_for::<$request>(), g.subschema_for::<$response>()],
+        }),+];
+        /// Calls `visit` with every endpoint's type: how a router proves that none is left out.
+        pub fn for_each(visitor: &mut impl Visitor) { $(visitor.visit::<$name>();)+ }
+    };
+}
+
+/// Something to do for every endpoint.
+pub trait Visitor {
+    /// Called once for each row of the table.
+    fn visit<E: Endpoint>(&mut self);
+}
+
+endpoints! {
+    // -- the network itself ------------------------------------------------------------------------
+    /// Whether the process is up.
+    Healthz: Get "/healthz", Nobody, ReadPublic, Text, Nothing, Nothing => Raw, 0;
+    /// Whether the process takes requests: database writable, not draining.
+    Readyz: Get "/readyz", Nobody, ReadPublic, Text, Nothing, Nothing => Raw, 0;
+    /// Counters in the Prometheus text format.
+    Metrics: Get "/metrics", Nobody, ReadPublic, Text, Nothing, Nothing => Raw, 0;
+    /// This API as OpenAPI 3.1.
+    OpenApi: Get "/openapi.json", Nobody, ReadPublic, Text, Nothing, Nothing => Raw, 0;
+
+    // -- public: what anyone may see and check --------------------------------------------------------
+    /// Connected, proven and rentable GPUs, each counted apart.
+    PublicNetwork: Get "/api/v1/public/network", Nobody, ReadPublic, Json, Nothing, Nothing => NetworkTotals, 0;
+    /// GPUs by id, model or standing, a page at a time.
+    PublicGpus: Get "/api/v1/public/gpus", Nobody, ReadPublic, Json, GpusQuery, Nothing => GpuPage, 0;
+    /// One GPU.
+    PublicGpuById: Get "/api/v1/public/gpus/{gpu}", Nobody, ReadPublic, Json, Nothing, Nothing => PublicGpu, 0;
+    /// Uptime hours of one GPU.
+    PublicGpuUptime: Get "/api/v1/public/gpus/{gpu}/uptime", Nobody, ReadPublic, Json, UptimeQuery, Nothing => UptimePage, 0;
+    /// Outcomes of one GPU's proofs, newest first.
+    PublicGpuProofs: Get "/api/v1/public/gpus/{gpu}/proofs", Nobody, ReadPublic, Json, Nothing, Nothing => Vec<PublicProof>, 0;
+    /// One proof's whole transcript, to be verified by anyone.
+    PublicTranscript: Get "/api/v1/public/proofs/{proof}", Nobody, ReadPublic, Json, Nothing, Nothing => Transcript, 0;
+    /// The season now: budget, period, span.
+    PublicSeasonNow: Get "/api/v1/public/season", Nobody, ReadPublic, Json, Nothing, Nothing => PublicSeason, 0;
+    /// Snapshots of the season, oldest first.
+    PublicSnapshots: Get "/api/v1/public/snapshots", Nobody, ReadPublic, Json, SnapshotsQuery, Nothing => SnapshotList, 0;
+    /// One snapshot with every entry.
+    PublicSnapshotByPeriod: Get "/api/v1/public/snapshots/{period}", Nobody, ReadPublic, Json, Nothing, Nothing => SnapshotWithEntries, 0;
+    /// Totals and standings as they change.
+    PublicEvents: Get "/events", Nobody, ReadPublic, Events, Nothing, Nothing => Raw, 0;
+
+    // -- pages --------------------------------------------------------------------------------------------
+    /// The explorer.
+    ExplorerPage: Get "/", MaybeSession, ReadPublic, Html, GpusQuery, Nothing => Raw, 0;
+    /// One GPU's page.
+    GpuPageHtml: Get "/gpu/{gpu}", MaybeSession, ReadPublic, Html, Nothing, Nothing => Raw, 0;
+    /// The season's snapshots.
+    SnapshotsPage: Get "/snapshots", MaybeSession, ReadPublic, Html, SnapshotsQuery, Nothing => Raw, 0;
+    /// One snapshot.
+    SnapshotPage: Get "/snapshots/{period}", MaybeSession, ReadPublic, Html, Nothing, Nothing => Raw, 0;
+    /// The API reference.
+    ApiPage: Get "/api", MaybeSession, ReadPublic, Html, Nothing, Nothing => Raw, 0;
+    /// Choose dark, light or the system's colours.
+    ThemeForm: Post "/theme", MaybeSession, ReadPublic, Html, Nothing, ThemeChoice => Raw, KIB;
+    /// Asks whether to use a one-time link.
+    EnterPage: Get "/enter/{token}", Nobody, UseLink, Html, Nothing, Nothing => Raw, 0;
+    /// Uses a one-time link: it ends, a session begins.
+    EnterForm: Post "/enter/{token}", Nobody, UseLink, Html, Nothing, Nothing => Raw, KIB;
+    /// Ends the session.
+    LeaveForm: Post "/leave", Session, ReadAccount, Html, Nothing, CsrfOnly => Raw, KIB;
+    /// What a code asks for.
+    ApprovePage: Get "/approve", Session, DecideEnrolment, Html, ApproveQuery, Nothing => Raw, 0;
+    /// Approves or denies it.
+    ApproveForm: Post "/approve", Session, DecideEnrolment, Html, Nothing, ApproveDecision => Raw, KIB;
+    /// Operator's, supplier's or renter's console.
+    ConsolePage: Get "/console", Session, ReadAccount, Html, Nothing, Nothing => Raw, 0;
+    /// Makes a one-time link for a new or known account.
+    InviteForm: Post "/console/invite", Session, Invite, Html, Nothing, InviteChoice => Raw, KIB;
+    /// Ends a key.
+    RevokeKeyForm: Post "/console/keys/{key}/revoke", Session, RevokeKey, Html, Nothing, CsrfOnly => Raw, KIB;
+    /// Names a GPU.
+    LabelGpuForm: Post "/console/gpus/{gpu}/label", Session, LabelGpu, Html, Nothing, LabelChoice => Raw, KIB;
+    /// Ends a cluster.
+    ReleaseClusterForm: Post "/console/clusters/{cluster}/release", Session, ReleaseCluster, Html, Nothing, CsrfOnly => Raw, KIB;
+
+    // -- enrolment (RFC 8628, with a key where that has a token) -------------------------------------------
+    /// Asks that this key be bound to an account.
+    Enrol: Post "/api/v1/enrolments", NewKey, RequestEnrolment, Json, Nothing, EnrolmentRequest => EnrolmentTicket, 8 * KIB;
+    /// Asks how that stands.
+    EnrolPoll: Post "/api/v1/enrolments/poll", NewKey, RequestEnrolment, Json, Nothing, EnrolmentPoll => EnrolmentState, 8 * KIB;
+
+    // -- machines ---------------------------------------------------------------------------------------------
+    /// What hardware this machine has.
+    DescribeInventory: Put "/api/v1/machine/inventory", Key, DescribeMachine, Json, Nothing, Inventory => Registered, 128 * KIB;
+    /// Signs of life; acknowledged means durable.
+    Beats: Post "/api/v1/machine/beats", Key, Beat, Json, Nothing, BeatReport => BeatReceipt, 256 * KIB;
+    /// Asks for challenges for all GPUs of this machine at once.
+    ProofBegin: Post "/api/v1/machine/proofs", Key, ProveGpu, Json, Nothing, ProofRequest => ProofChallenges, 16 * KIB;
+    /// Hands in the roots; the clock stops.
+    ProofCommit: Post "/api/v1/machine/proofs/{proof}/commit", Key, ProveGpu, Json, Nothing, CommitRequest => CommitReceipt, 64 * KIB;
+    /// Opens what was committed; the verdict comes back.
+    ProofOpen: Post "/api/v1/machine/proofs/{proof}/open", Key, ProveGpu, Json, Nothing, OpenRequest => Verdict, 4 * MIB;
+    /// Reports clusters as they are and learns which ones should be; waits a while for news.
+    Sync: Post "/api/v1/machine/sync", Key, Supply, Json, Nothing, SyncReport => SyncOrders, 256 * KIB;
+    /// Opens the way by which a renter's requests reach a cluster on this machine.
+    Tunnel: Get "/api/v1/machine/clusters/{cluster}/tunnel", Key, Supply, Stream, Nothing, Nothing => Raw, 0;
+    /// Takes this machine out of the network.
+    MachineLeave: Post "/api/v1/machine/leave", Key, RetireMachine, Json, Nothing, Nothing => Nothing, KIB;
+    /// Changes what a GPU is called.
+    GpuLabel: Put "/api/v1/gpus/{gpu}/label", Key, LabelGpu, Json, Nothing, LabelWrite => Nothing, 4 * KIB;
+
+    // -- renters ------------------------------------------------------------------------------------------------
+    /// Who this key belongs to.
+    Me: Get "/api/v1/me", Key, ReadAccount, Json, Nothing, Nothing => Whoami, 0;
+    /// Shares of the account's GPUs, each with its proof of inclusion.
+    AccountStatement: Get "/api/v1/statement", Key, ReadAccount, Json, StatementQuery, Nothing => Statement, 0;
+    /// Hires a one-node cluster.
+    HireCluster: Post "/api/v1/clusters", Key, Hire, Json, Nothing, HireRequest => ClusterView, 8 * KIB;
+    /// The account's clusters, newest first.
+    Clusters: Get "/api/v1/clusters", Key, ReadAccount, Json, Nothing, Nothing => Vec<ClusterView>, 0;
+    /// One cluster.
+    ClusterById: Get "/api/v1/clusters/{cluster}", Key, UseCluster, Json, ClusterQuery, Nothing => ClusterView, 0;
+    /// Ends a cluster; its receipt follows when the node is gone.
+    ClusterRelease: Delete "/api/v1/clusters/{cluster}", Key, ReleaseCluster, Json, Nothing, Nothing => ClusterView, KIB;
+    /// Whatever the cluster's Ray answers: dashboard, jobs, logs, WebSockets.
+    RayProxy: Any "/api/v1/clusters/{cluster}/ray/{*path}", Key, UseCluster, Stream, Nothing, Nothing => Raw, 128 * MIB;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_two_endpoints_share_method_and_path() {
+        let mut seen: Vec<_> = ALL.iter().map(|d| (d.spec.path, d.spec.method)).collect();
+        seen.sort_unstable();
+        let rows = seen.len();
+        seen.dedup();
+        assert_eq!(seen.len(), rows);
+    }
+
+    #[test]
+    fn whoever_writes_must_show_something() {
+        for d in ALL {
+            let harmless = [ReadPublic, UseLink].contains(&d.spec.action);
+            assert!(
+                harmless || !matches!(d.spec.credential, Nobody | MaybeSession),
+                "{} acts for nobody in particular",
+                d.spec.name
+            );
+        }
+    }
+
+    #[test]
+    fn paths_are_filled_in_order() {
+        assert_eq!(ProofCommit::path(&[&"p"]), "/api/v1/machine/proofs/p/commit");
+        assert_eq!(RayProxy::path(&[&"c", &"api/jobs/"]), "/api/v1/clusters/c/ray/api/jobs/");
+    }
+}
