@@ -100,7 +100,7 @@ pub struct Claimed {
 }
 
 /// Why signature headers were refused.
-#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, thiserror::Error, PartialEq, Eq)]
 pub enum SigError {
     /// Not this profile's form.
     #[error("the {0} header is not in the form this network takes")]

@@ -1,0 +1,140 @@
+//! Who is asking. An [`Actor`] can be made only by this crate, from a verified signature, a session the
+//! store knows, or one of our own background jobs; there is no way to read one from a header or body.
+
+use gangline_types::{AccountId, KeyId, MachineId, SessionId};
+use gangline_wire::api::account::Role;
+
+/// One of the control plane's own background jobs, an actor under the same policy as everyone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Job {
+    /// Judges transcripts and derives standing.
+    Verifier,
+    /// Takes snapshots.
+    Accountant,
+    /// Expires, sweeps, notices silence, moves clusters along.
+    Reconciler,
+    /// Fills the public projection.
+    Projector,
+    /// Makes the operator's first link, at the console of the machine that runs the server.
+    Setup,
+}
+
+impl Job {
+    /// Every job.
+    pub const ALL: [Job; 5] = [Job::Verifier, Job::Accountant, Job::Reconciler, Job::Projector, Job::Setup];
+    /// Its word.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Job::Verifier => "verifier",
+            Job::Accountant => "accountant",
+            Job::Reconciler => "reconciler",
+            Job::Projector => "projector",
+            Job::Setup => "setup",
+        }
+    }
+}
+
+/// What an actor is, for policy to look at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Principal {
+    /// Nobody in particular.
+    Nobody,
+    /// A key that is not enrolled; it has shown that it can sign.
+    NewKey(KeyId),
+    /// A supplier's machine.
+    Machine {
+        /// Which.
+        machine: MachineId,
+        /// Its owner.
+        account: AccountId,
+        /// The key it signed with.
+        key: KeyId,
+    },
+    /// A person at a command line.
+    CommandLine {
+        /// Who.
+        account: AccountId,
+        /// Their role.
+        role: Role,
+        /// The key it signed with.
+        key: KeyId,
+    },
+    /// A person in a browser.
+    Person {
+        /// Who.
+        account: AccountId,
+        /// Their role.
+        role: Role,
+        /// The session.
+        session: SessionId,
+    },
+    /// One of our own.
+    Job(Job),
+}
+
+impl Principal {
+    /// The account behind it, if one is.
+    pub fn account(&self) -> Option<AccountId> {
+        match self {
+            Self::Machine { account, .. } | Self::CommandLine { account, .. } | Self::Person { account, .. } => Some(*account),
+            _ => None,
+        }
+    }
+    /// The account's role; a machine acts as no role.
+    pub fn role(&self) -> Option<Role> {
+        match self {
+            Self::CommandLine { role, .. } | Self::Person { role, .. } => Some(*role),
+            _ => None,
+        }
+    }
+    /// The key it signed with, if it did.
+    pub fn key(&self) -> Option<KeyId> {
+        match self {
+            Self::NewKey(key) | Self::Machine { key, .. } | Self::CommandLine { key, .. } => Some(*key),
+            _ => None,
+        }
+    }
+    /// The machine it is, if it is one.
+    pub fn machine(&self) -> Option<MachineId> {
+        match self {
+            Self::Machine { machine, .. } => Some(*machine),
+            _ => None,
+        }
+    }
+}
+
+impl std::fmt::Display for Principal {
+    /// As written into the audit: kind, account or job, and key where there is one.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Nobody => f.write_str("nobody"),
+            Self::NewKey(key) => write!(f, "new key {key}"),
+            Self::Machine { machine, account, key } => write!(f, "machine {machine} of {account} by {key}"),
+            Self::CommandLine { account, role, key } => write!(f, "{role} {account} by {key}"),
+            Self::Person { account, role, .. } => write!(f, "{role} {account} in a browser"),
+            Self::Job(job) => write!(f, "job {}", job.as_str()),
+        }
+    }
+}
+
+/// Who is asking, as established by this crate.
+#[derive(Clone, Debug)]
+pub struct Actor(Principal);
+
+impl Actor {
+    pub(crate) fn of(principal: Principal) -> Self {
+        Self(principal)
+    }
+    /// Whoever shows nothing.
+    pub fn nobody() -> Self {
+        Self(Principal::Nobody)
+    }
+    /// One of our own background jobs.
+    pub fn job(job: Job) -> Self {
+        Self(Principal::Job(job))
+    }
+    /// What it is.
+    pub fn principal(&self) -> &Principal {
+        &self.0
+    }
+}

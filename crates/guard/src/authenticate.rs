@@ -1,0 +1,120 @@
+//! From shown credentials to an [`Actor`].
+
+use gangline_types::{AccountId, KeyId, MachineId, SessionId, UnixSeconds};
+use gangline_wire::{PublicKey, api::account::Role, api::enrol::KeyKind, sig::Claimed};
+
+use crate::{Actor, Fresh, Principal, Refusal};
+
+/// Furthest a request's `created` may be from our clock, in seconds. Half of it would do for clocks set
+/// by NTP; the rest is for slow links.
+pub const SKEW_SECONDS_MAX: u64 = 120;
+
+/// An enrolled key as the store has it.
+#[derive(Clone, Debug)]
+pub struct KeyRecord {
+    /// The key.
+    pub public_key: PublicKey,
+    /// What it is for.
+    pub kind: KeyKind,
+    /// Whose.
+    pub account: AccountId,
+    /// That account's role.
+    pub role: Role,
+    /// The machine, for a machine's key.
+    pub machine: Option<MachineId>,
+    /// When it was ended, if it was.
+    pub revoked_at: Option<UnixSeconds>,
+}
+
+/// A session as the store has it.
+#[derive(Clone, Copy, Debug)]
+pub struct SessionRecord {
+    /// Which.
+    pub session: SessionId,
+    /// Whose.
+    pub account: AccountId,
+    /// That account's role.
+    pub role: Role,
+}
+
+/// A request as received.
+#[derive(Clone, Copy, Debug)]
+pub struct RequestParts<'a> {
+    /// Upper-case method.
+    pub method: &'a str,
+    /// `Host`.
+    pub authority: &'a str,
+    /// Path as sent.
+    pub path: &'a str,
+    /// Query as sent.
+    pub query: &'a str,
+    /// SHA-256 of the body as received.
+    pub body_digest: [u8; 32],
+}
+
+/// A verified signature; it becomes an actor once its sequence number is found fresh.
+#[derive(Debug)]
+pub struct Authenticated {
+    principal: Principal,
+    key: KeyId,
+    sequence: u64,
+}
+
+impl Authenticated {
+    /// The key whose numbers are to be checked.
+    pub fn key(&self) -> KeyId {
+        self.key
+    }
+    /// The number.
+    pub fn sequence(&self) -> u64 {
+        self.sequence
+    }
+    /// The actor, given that the number was fresh.
+    pub fn into_actor(self, _: Fresh) -> Actor {
+        Actor::of(self.principal)
+    }
+}
+
+fn check(claimed: &Claimed, key: &PublicKey, parts: RequestParts<'_>, now: UnixSeconds) -> Result<(), Refusal> {
+    claimed
+        .verify(key, parts.method, parts.authority, parts.path, parts.query, parts.body_digest)
+        .map_err(Refusal::BadSignature)?;
+    // After the signature, so that a clock's skew is told only to the key's holder.
+    let seconds = claimed.created.0.abs_diff(now.0);
+    if seconds > SKEW_SECONDS_MAX {
+        return Err(Refusal::SkewedClock { seconds, ahead: claimed.created > now, seconds_max: SKEW_SECONDS_MAX });
+    }
+    Ok(())
+}
+
+/// Verifies a request signed by an enrolled key. `record` is what the store has for `claimed.key`.
+pub fn signed(
+    claimed: &Claimed, record: Option<&KeyRecord>, parts: RequestParts<'_>, now: UnixSeconds,
+) -> Result<Authenticated, Refusal> {
+    let record = record.ok_or(Refusal::UnknownKey(claimed.key))?;
+    check(claimed, &record.public_key, parts, now)?;
+    if let Some(at) = record.revoked_at {
+        return Err(Refusal::RevokedKey { key: claimed.key, at });
+    }
+    let (account, key) = (record.account, claimed.key);
+    let principal = match (record.kind, record.machine) {
+        (KeyKind::Machine, Some(machine)) => Principal::Machine { machine, account, key },
+        (KeyKind::Machine, None) => return Err(Refusal::UnknownKey(key)),
+        (KeyKind::CommandLine, _) => Principal::CommandLine { account, role: record.role, key },
+    };
+    Ok(Authenticated { principal, key, sequence: claimed.sequence })
+}
+
+/// Verifies a request signed by a key that asks to be enrolled and stands in the request's own body.
+/// Its numbers are not tracked: such a request only asks, and asking twice asks once.
+pub fn signed_by_new_key(
+    claimed: &Claimed, key: &PublicKey, parts: RequestParts<'_>, now: UnixSeconds,
+) -> Result<Actor, Refusal> {
+    check(claimed, key, parts, now)?;
+    Ok(Actor::of(Principal::NewKey(claimed.key)))
+}
+
+/// The actor of a session that the store found by its secret.
+pub fn session(record: SessionRecord) -> Actor {
+    Actor::of(Principal::Person { account: record.account, role: record.role, session: record.session })
+}

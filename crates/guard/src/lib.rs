@@ -1,0 +1,22 @@
+//! Who is asking, and may they. A request's verified signature or session becomes an [`Actor`]; an
+//! actor, an action and a resource become a [`Permit`] or a [`Refusal`]; and without a permit nothing
+//! can be written, because only this crate can make one.
+//!
+//! Pure: no sockets, no SQL, no clock, no randomness. Time comes in as an argument.
+
+pub mod actor;
+pub mod audit;
+pub mod authenticate;
+pub mod permit;
+pub mod policy;
+pub mod quota;
+pub mod refusal;
+pub mod replay;
+pub mod secret;
+
+pub use actor::{Actor, Job, Principal};
+pub use authenticate::{Authenticated, KeyRecord, RequestParts, SessionRecord};
+pub use permit::{Act, Permit, act};
+pub use policy::Resource;
+pub use refusal::Refusal;
+pub use replay::{Fresh, RecentSequences};

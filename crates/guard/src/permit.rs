@@ -1,0 +1,122 @@
+//! The permit: proof, checked by the compiler, that policy allowed this actor this action on this
+//! resource. Only [`permit`] makes one, and every write of the store takes one by value.
+
+use gangline_types::UnixSeconds;
+use gangline_wire::Action;
+
+use crate::{Actor, Principal, Refusal, audit::AuditEntry, policy, policy::Resource};
+
+/// An action as a type, with the kind of resource it is on.
+pub trait Act: sealed::Sealed + Send + Sync + 'static {
+    /// The action.
+    const ACTION: Action;
+    /// What it is on.
+    type On: Clone + std::fmt::Debug + Into<Resource> + Send + Sync;
+}
+
+mod sealed {
+    /// Keeps `Act` to this crate.
+    pub trait Sealed {}
+}
+
+/// Allowed: this actor, this action, this resource.
+#[derive(Debug)]
+pub struct Permit<A: Act> {
+    principal: Principal,
+    on: A::On,
+    reason: &'static str,
+    at: UnixSeconds,
+}
+
+impl<A: Act> Permit<A> {
+    /// Who.
+    pub fn principal(&self) -> &Principal {
+        &self.principal
+    }
+    /// On what: the only place a write may take its target from.
+    pub fn on(&self) -> &A::On {
+        &self.on
+    }
+    /// When it was given.
+    pub fn at(&self) -> UnixSeconds {
+        self.at
+    }
+    /// What to write down.
+    pub fn audit_entry(&self) -> AuditEntry {
+        AuditEntry {
+            at: self.at,
+            actor: self.principal.to_string(),
+            action: A::ACTION,
+            resource: self.on.clone().into().to_string(),
+            reason: self.reason,
+        }
+    }
+}
+
+/// Asks policy.
+pub fn permit<A: Act>(actor: &Actor, on: A::On, at: UnixSeconds) -> Result<Permit<A>, Refusal> {
+    let resource: Resource = on.clone().into();
+    let reason = policy::decide(actor.principal(), A::ACTION, &resource)?;
+    Ok(Permit { principal: *actor.principal(), on, reason, at })
+}
+
+/// The actions as types.
+pub mod act {
+    use super::{Act, Action, sealed::Sealed};
+    use crate::policy::on;
+
+    macro_rules! acts {
+        ($($(#[$doc:meta])+ $name:ident on $on:ty;)+) => {$(
+            $(#[$doc])+
+            #[derive(Debug)]
+            pub enum $name {}
+            impl Sealed for $name {}
+            impl Act for $name {
+                const ACTION: Action = Action::$name;
+                type On = $on;
+            }
+        )+};
+    }
+    acts! {
+        /// See [`Action::RequestEnrolment`].
+        RequestEnrolment on on::Network;
+        /// See [`Action::DecideEnrolment`].
+        DecideEnrolment on on::Enrolment;
+        /// See [`Action::UseLink`].
+        UseLink on on::Network;
+        /// See [`Action::Invite`].
+        Invite on on::Network;
+        /// See [`Action::DescribeMachine`].
+        DescribeMachine on on::Machine;
+        /// See [`Action::LabelGpu`].
+        LabelGpu on on::Gpu;
+        /// See [`Action::Beat`].
+        Beat on on::Machine;
+        /// See [`Action::ProveGpu`].
+        ProveGpu on on::Machine;
+        /// See [`Action::Supply`].
+        Supply on on::Machine;
+        /// See [`Action::RetireMachine`].
+        RetireMachine on on::Machine;
+        /// See [`Action::Hire`].
+        Hire on on::Network;
+        /// See [`Action::UseCluster`].
+        UseCluster on on::Cluster;
+        /// See [`Action::ReleaseCluster`].
+        ReleaseCluster on on::Cluster;
+        /// See [`Action::ReadAccount`].
+        ReadAccount on on::Account;
+        /// See [`Action::RevokeKey`].
+        RevokeKey on on::Key;
+        /// See [`Action::Operate`].
+        Operate on on::Network;
+        /// See [`Action::Judge`].
+        Judge on on::Network;
+        /// See [`Action::TakeSnapshot`].
+        TakeSnapshot on on::Network;
+        /// See [`Action::Reconcile`].
+        Reconcile on on::Network;
+        /// See [`Action::Project`].
+        Project on on::Network;
+    }
+}

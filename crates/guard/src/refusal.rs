@@ -1,0 +1,109 @@
+//! Why something was refused: a stable code, a sentence, a hint, and how much of it the asker may know.
+
+use gangline_types::{KeyId, UnixSeconds};
+
+/// Why a request was refused.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// Nothing was shown where something must be.
+    #[error("this needs a signature by an enrolled key")]
+    Unsigned,
+    /// No session where one must be.
+    #[error("this needs you to be signed in")]
+    NotSignedIn,
+    /// Signature headers that are not in our form, do not match or do not verify.
+    #[error("{0}")]
+    BadSignature(gangline_wire::sig::SigError),
+    /// A key nobody enrolled.
+    #[error("the key {0} is not enrolled here")]
+    UnknownKey(KeyId),
+    /// A key that was ended.
+    #[error("the key {key} was revoked at {at}")]
+    RevokedKey {
+        /// Which.
+        key: KeyId,
+        /// When.
+        at: UnixSeconds,
+    },
+    /// Signed at a time that is not ours.
+    #[error("the request says it was made {seconds} s {} this server's clock; at most {seconds_max} s are taken", if *.ahead { "ahead of" } else { "behind" })]
+    SkewedClock {
+        /// By how much.
+        seconds: u64,
+        /// In which direction.
+        ahead: bool,
+        /// What is taken.
+        seconds_max: u64,
+    },
+    /// A sequence number that was used, or is too old to tell.
+    #[error("the request's sequence number {sequence} was used before: a copy of a request is not a request (newest seen: {newest})")]
+    Replayed {
+        /// As sent.
+        sequence: u64,
+        /// The greatest accepted.
+        newest: u64,
+    },
+    /// Addressed to another server.
+    #[error("the request is addressed to {0}, which is not this server")]
+    OtherAuthority(String),
+    /// A form without its token, or from another site.
+    #[error("the form's token is missing or not of this session")]
+    Csrf,
+    /// May not, and may know that it exists.
+    #[error("{0} may not do this")]
+    Forbidden(&'static str),
+    /// May not, and what it asked about is none of its business.
+    #[error("there is no such thing here")]
+    Hidden,
+    /// Too often.
+    #[error("too many requests of this kind; wait {seconds} s")]
+    TooMany {
+        /// Until then.
+        seconds: u64,
+    },
+}
+
+impl Refusal {
+    /// Stable word for programs.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Unsigned => "unsigned",
+            Self::NotSignedIn => "not_signed_in",
+            Self::BadSignature(gangline_wire::sig::SigError::Digest) => "wrong_digest",
+            Self::BadSignature(gangline_wire::sig::SigError::Malformed(_)) => "malformed_signature",
+            Self::BadSignature(_) => "bad_signature",
+            Self::UnknownKey(_) => "unknown_key",
+            Self::RevokedKey { .. } => "revoked_key",
+            Self::SkewedClock { .. } => "skewed_clock",
+            Self::Replayed { .. } => "replayed",
+            Self::OtherAuthority(_) => "other_authority",
+            Self::Csrf => "csrf",
+            Self::Forbidden(_) => "forbidden",
+            Self::Hidden => "not_found",
+            Self::TooMany { .. } => "too_many",
+        }
+    }
+    /// HTTP status: 401 who are you, 403 you may not, 404 none of your business, 429 not now.
+    pub fn status(&self) -> u16 {
+        match self {
+            Self::Forbidden(_) | Self::Csrf => 403,
+            Self::Hidden => 404,
+            Self::TooMany { .. } => 429,
+            Self::OtherAuthority(_) => 421,
+            _ => 401,
+        }
+    }
+    /// What to do about it.
+    pub fn hint(&self) -> Option<&'static str> {
+        Some(match self {
+            Self::Unsigned => "enrol a key: `gangline worker join URL` on a machine, `gangline rent login URL` at a command line",
+            Self::NotSignedIn => "open a one-time link; an operator can make one for you",
+            Self::UnknownKey(_) => "join again: the key may have been made for another network",
+            Self::RevokedKey { .. } => "join again to get a new key approved",
+            Self::SkewedClock { .. } => "set the clock, for example by NTP",
+            Self::Replayed { .. } => "make and sign a new request with a greater number",
+            Self::Csrf => "load the page again and send its form",
+            _ => return None,
+        })
+    }
+}
