@@ -1,0 +1,15 @@
+//! Decisions: who earned what, what a GPU has shown, which minute counts, which GPU a renter gets and
+//! what it cost. Every function here answers from its arguments alone.
+//!
+//! Knows no I/O, no clock, no randomness, no storage and no network, and decides nothing about money or
+//! standing with floats.
+
+pub mod floors;
+pub mod lifecycle;
+pub mod merkle;
+pub mod metering;
+pub mod placement;
+pub mod shares;
+pub mod snapshot;
+pub mod standing;
+pub mod uptime;

@@ -1,0 +1,104 @@
+//! Uptime: which minute a beat counts for, and how many minutes of a span are credited.
+//!
+//! Knows bits and minutes; not who sent a beat, nor how it was signed or stored.
+
+use std::collections::BTreeMap;
+
+use gangline_types::{Hour, Minute, UnixSeconds, UptimeHour};
+
+/// A machine's clock may run ahead of ours by this much.
+pub const SKEW_SECONDS: u64 = 60;
+
+/// A beat buffered while the server was away counts for its own minute until this long after it: 6 hours.
+pub const LATE_WINDOW_SECONDS: u64 = 6 * 3600;
+
+/// Why a beat is not credited.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// Its minute has not begun yet, by more than the skew.
+    #[error(
+        "the beat's minute begins {ahead_seconds} seconds from now; at most {SKEW_SECONDS} are allowed: set this machine's clock"
+    )]
+    Future {
+        /// Seconds from now to the minute's first second.
+        ahead_seconds: u64,
+    },
+    /// Its minute ended too long ago.
+    #[error(
+        "the beat's minute ended {behind_seconds} seconds ago; beats are taken up to {LATE_WINDOW_SECONDS} seconds late"
+    )]
+    Late {
+        /// Seconds from the minute's end to now.
+        behind_seconds: u64,
+    },
+}
+
+/// The minute that a beat for `beat` is credited to when it arrives at `now`: its own, or none.
+pub fn credit(now: UnixSeconds, beat: Minute) -> Result<Minute, Refusal> {
+    let starts = beat.start();
+    let ahead_seconds = starts.since(now);
+    if ahead_seconds > SKEW_SECONDS {
+        return Err(Refusal::Future { ahead_seconds });
+    }
+    let behind_seconds = now.since(starts.plus(60));
+    if behind_seconds > LATE_WINDOW_SECONDS {
+        return Err(Refusal::Late { behind_seconds });
+    }
+    Ok(beat)
+}
+
+/// Credited minutes of one GPU within `from..to`. An hour may come in several records: they are merged,
+/// so nothing counts twice.
+pub fn minutes_in(from: Minute, to: Minute, hours: impl IntoIterator<Item = (Hour, UptimeHour)>) -> u32 {
+    let mut merged = BTreeMap::<Hour, UptimeHour>::new();
+    for (hour, bits) in hours {
+        let all = merged.entry(hour).or_default();
+        *all = all.merge(bits);
+    }
+    merged.into_iter().map(|(hour, bits)| bits.minutes_within(hour, from, to)).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_beat_counts_for_its_own_minute_within_skew_and_late_window() {
+        let beat = Minute(1_000_000);
+        let start = beat.start().0;
+        let check = |now: u64, expected| assert_eq!(credit(UnixSeconds(now), beat), expected, "at {now}");
+        check(start, Ok(beat));
+        check(start + 59, Ok(beat));
+        check(start - 60, Ok(beat));
+        check(start - 61, Err(Refusal::Future { ahead_seconds: 61 }));
+        check(start + 60 + LATE_WINDOW_SECONDS, Ok(beat));
+        check(
+            start + 61 + LATE_WINDOW_SECONDS,
+            Err(Refusal::Late { behind_seconds: LATE_WINDOW_SECONDS + 1 }),
+        );
+        assert!(credit(UnixSeconds(0), Minute(u32::MAX)).is_err());
+        assert!(credit(UnixSeconds(u64::MAX), Minute(0)).is_err());
+    }
+
+    #[test]
+    fn a_refusal_says_by_how_much() {
+        assert_eq!(
+            Refusal::Future { ahead_seconds: 300 }.to_string(),
+            "the beat's minute begins 300 seconds from now; at most 60 are allowed: set this machine's clock"
+        );
+        assert_eq!(
+            Refusal::Late { behind_seconds: 30_000 }.to_string(),
+            "the beat's minute ended 30000 seconds ago; beats are taken up to 21600 seconds late"
+        );
+    }
+
+    #[test]
+    fn minutes_of_a_span_are_counted_once() {
+        let full = (Hour(10), UptimeHour::FULL);
+        assert_eq!(minutes_in(Minute(600), Minute(660), [full, full]), 60);
+        assert_eq!(minutes_in(Minute(630), Minute(690), [full, (Hour(11), UptimeHour(0b111))]), 33);
+        assert_eq!(minutes_in(Minute(601), Minute(602), [full]), 1);
+        assert_eq!(minutes_in(Minute(660), Minute(600), [full]), 0);
+        assert_eq!(minutes_in(Minute(0), Minute(u32::MAX), []), 0);
+    }
+}
