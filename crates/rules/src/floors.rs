@@ -20,38 +20,50 @@
 //! | any other RTX (divisor 128) | 5,347 | 41,773 |
 //! | GTX 1060 | 1,410 | 22,031 |
 //! | Apple M1 | 476 | 7,437 |
-//! | *an i7-7800X, 6 cores, all of it: 117 / 8* | 117 | *14,625* |
-//! | *an i9-13900K, 24 cores, all of it: 521 / 8* | 521 | *65,125* |
+//! | *Mesa's lavapipe on two cores of an AMD EPYC, measured with these proofs* | | *13,600* |
+//! | *the same on twelve cores, if it grew with them* | | *82,000* |
 //!
-//! So a dozen cores, even were they as good as clpeak's own kernels, are told from everything above about
-//! 40,000 by rate alone; below that a software device on many cores is *as capable as* the model it names,
-//! and only its own kind, as its driver says it, tells. Measured rates, never labels, are what is paid.
+//! (A processor is better at int8 than clpeak's int32 rows say, so its rate was measured.) So a small
+//! machine's software device is told from everything above 15,000 by rate alone, a dozen cores' from what
+//! lies above 82,000. Below that, a software device is *as capable as* the model it names, and only its
+//! driver's word tells. Measured rates, never labels, are what is paid. None of the floors has met a real
+//! GPU yet; they are low so that they need not be right.
 //!
 //! # A proof's time is not a GPU's time
 //! Hashing the product, reading it back, and the network cost the same on every GPU. So a proof carries a
 //! floor when it took no longer than `work / floor +` [`OVERHEAD_MILLIS`]. The smaller the work, the less
-//! that says: [`work_to_separate`] is what a proof must hold so that it says enough.
+//! that says: of 4.3 thousand million multiply-adds (n = 1024, four steps), lavapipe needs 0.32 s and the
+//! fastest GPU on a slow line as much. [`work_to_separate`] is what a proof must hold so that it says
+//! something, and a proof with less than [`telling_macs`] carries no floor at all.
+//!
+//! | work | asked of an RTX 4090 | of any RTX | of a discrete GPU |
+//! |---|---|---|---|
+//! | n = 1024 x 4 | 6,961 | 6,118 | 5,125 |
+//! | n = 2048 x 2 | 25,603 | 16,992 | 11,055 |
+//! | n = 4096 x 1 | 77,736 | 30,610 | 15,557 |
 
 use gangline_types::{AdapterKind, GpuClaim, Text};
 
 use crate::standing::Shown;
 
-/// Milliseconds of a proof that are nobody's GPU: a round trip of up to 300, 32 MiB of product hashed on a
-/// slow core (64) and read back over a slow bus (32), and as much again for waiting.
-pub const OVERHEAD_MILLIS: u64 = 500;
+/// Milliseconds of a proof that are nobody's GPU: a round trip of up to 300, 64 MiB of product hashed at
+/// 500 MB/s (134) and read back at 1 GB/s (67), and about 100 of waiting.
+pub const OVERHEAD_MILLIS: u64 = 600;
 
-/// Floor of a discrete GPU of no model in the table, in million multiply-adds a second: that of the
-/// weakest discrete card of the last ten years that was measured (GeForce MX130: 293 x 1000 / 64 = 4,578).
-pub const DISCRETE_FLOOR_MMACS: u64 = 4_500;
+/// Floor of a discrete GPU of no model in the table, in million multiply-adds a second: half of `G / 8` of
+/// the weakest discrete card of the last ten years that was measured (GeForce MX130: 293 / 8 = 36,600).
+/// Older and weaker families are in the table by name, with floors of their own.
+pub const DISCRETE_FLOOR_MMACS: u64 = 18_000;
 
 /// Floor of an integrated or virtual GPU of no model in the table, in million multiply-adds a second: that
 /// of the weakest one measured (AMD A6-1450 "Kalindi": 20 x 1000 / 64 = 312). It is there so that the claim
 /// means something; a software device on two cores can carry it.
 pub const INTEGRATED_FLOOR_MMACS: u64 = 300;
 
-/// What a proof must at least tell from a GPU of a higher floor, in million multiply-adds a second: a software
-/// device on a small machine. (For lower floors, half the floor.)
-pub const SOFTWARE_MMACS: u64 = 4_000;
+/// What a proof must at least tell from a GPU of a higher floor, in million multiply-adds a second:
+/// lavapipe on two cores, which showed 13,600 at best (n = 2048, one step) and 5,400 at n = 4096. For floors below
+/// twice this, half the floor.
+pub const SOFTWARE_MMACS: u64 = 15_000;
 
 const TABLE: &str = include_str!("floors.tsv");
 
@@ -198,8 +210,8 @@ fn millis_max(floor_mmacs: u64, macs: u64) -> u128 {
     macs as u128 / (floor_mmacs as u128 * 1000) + OVERHEAD_MILLIS as u128
 }
 
-/// The least work of a proof that can pass for this floor; with less, even a software device would. It
-/// never exceeds 4.3 thousand million multiply-adds, n = 1024 in four steps; a proof of more says more.
+/// The least work of a proof that can pass for this floor; with less, even a software device would. For
+/// every claim it is at most 18.1 thousand million multiply-adds, so n = 4096 in one step is enough.
 pub fn telling_macs(floor_mmacs: u64) -> u64 {
     work_to_separate(floor_mmacs, SOFTWARE_MMACS.min(floor_mmacs / 2)).unwrap_or(0)
 }
@@ -213,8 +225,8 @@ pub fn carries(floor: &Floor, shown: &Shown) -> bool {
 /// in million multiply-adds a second: `work / software > work / floor + overhead`. `None` where the
 /// software device is as fast as the floor, so that no amount of work tells them apart.
 ///
-/// An RTX (41,773) from a software device of 10,000: 6.6 thousand million, so n = 2048 in one step or
-/// n = 1024 in seven. From one of 30,000 on a dozen cores: 53 thousand million, so n = 4096 in one step.
+/// A discrete GPU (18,000) from one of 13,600: 33 thousand million, so n = 4096 in one step. An RTX 4090
+/// (241,875) from one of 82,000 on a dozen cores: 75 thousand million, so n = 4096 in two.
 pub fn work_to_separate(floor_mmacs: u64, software_mmacs: u64) -> Option<u64> {
     let apart = floor_mmacs.checked_sub(software_mmacs).filter(|apart| *apart > 0)? as u128;
     // One millisecond more than the overhead covers the rounding of times to milliseconds.
@@ -282,6 +294,10 @@ mod tests {
         check("Apple M3 Max", Integrated, 7_437);
         check("Intel(R) UHD Graphics 620 (KBL GT2)", Integrated, 2_265);
         check("GeForce GT 630", Discrete, 1_609);
+        check("NVIDIA GeForce 940MX", Discrete, 1_144);
+        check("Quadro RTX 4000", Discrete, 41_773);
+        check("AMD Radeon RX 550", Discrete, 4_003);
+        check("AMD Radeon R7 240", Discrete, 652);
         check("Fancy Card 9000", Discrete, DISCRETE_FLOOR_MMACS);
         check("Fancy Card 9000", Virtual, INTEGRATED_FLOOR_MMACS);
         check("llvmpipe (LLVM 15.0.6, 256 bits)", Software, 0);
@@ -305,16 +321,20 @@ mod tests {
 
     #[test]
     fn the_work_in_the_text_is_the_work_computed() {
-        let check = |software, work| {
-            assert_eq!(work_to_separate(41_773, software).map(|macs| macs / 1_000_000), work);
+        let check = |floor, software, work| {
+            assert_eq!(work_to_separate(floor, software).map(|macs| macs / 1_000_000_000), work);
         };
-        check(10_000, Some(6_586));
-        check(30_000, Some(53_329));
-        check(41_773, None);
-        assert!(2048u64.pow(3) > 6_600_000_000 && 7 * 1024u64.pow(3) > 6_600_000_000);
-        assert!(4096u64.pow(3) > 53_400_000_000);
-        let most = table().iter().map(|row| row.floor_mmacs()).chain(1..50_000).map(telling_macs).max();
-        assert!(most.unwrap() <= 4 * 1024u64.pow(3), "{most:?}");
+        check(18_000, 13_600, Some(33));
+        check(241_875, 82_000, Some(74));
+        check(41_773, 41_773, None);
+        let side = 4096u64.pow(3);
+        assert!(side > 34_000_000_000 && 2 * side > 75_000_000_000);
+        let most = (1..400_000).map(telling_macs).max();
+        assert_eq!(most.map(|macs| macs / 100_000_000), Some(180));
+        let asked = |macs| [241_875, 41_773, DISCRETE_FLOOR_MMACS].map(|floor| asked_mmacs(floor, macs));
+        assert_eq!(asked(4 * 1024u64.pow(3)), [6_961, 6_118, 5_125]);
+        assert_eq!(asked(2 * 2048u64.pow(3)), [25_603, 16_992, 11_055]);
+        assert_eq!(asked(side), [77_736, 30_610, 15_557]);
     }
 
     proptest! {

@@ -195,7 +195,8 @@ mod tests {
         }
     }
     fn outcomes(verdicts: &[Result<u64, Failure>]) -> Vec<Outcome> {
-        let shown = |millis| Shown { macs: 8_589_934_592, memory_bytes: 1 << 25, elapsed_millis: millis };
+        let shown =
+            |millis| Shown { macs: 4096 * 4096 * 4096, memory_bytes: 6 << 24, elapsed_millis: millis };
         let outcome = |(i, verdict): (usize, &Result<u64, Failure>)| Outcome {
             proof: ProofId::from_bytes([i as u8 + 1; 16]),
             verdict: verdict.clone().map(shown),
@@ -223,7 +224,7 @@ mod tests {
     fn a_software_device_is_proven_as_what_it_is() {
         let device = claim(AdapterKind::Software, "llvmpipe (LLVM 15.0.6, 256 bits)");
         let judgement = check(&device, &[Ok(3000), Ok(2800), Ok(3100)], Standing::Proven, "software device");
-        assert_eq!(judgement.profile, Profile { matrix_mmacs: 2770, memory_bytes: 1 << 25 });
+        assert_eq!(judgement.profile, Profile { matrix_mmacs: 22_167, memory_bytes: 6 << 24 });
         assert_eq!(judgement.proof, Some(ProofId::from_bytes([3; 16])));
         check(&device, &[Ok(3000), Err(Late), Ok(2800)], Standing::Proven, "2 of 3 proofs passed");
         check(&device, &[Err(Late), Err(Late), Ok(2800)], Standing::Unproven, "after their deadline");
@@ -232,12 +233,12 @@ mod tests {
     #[test]
     fn a_software_device_that_claims_to_be_a_card_is_refused_by_its_proofs() {
         let fake = claim(AdapterKind::Discrete, "NVIDIA GeForce RTX 4090");
-        for millis in [860, 1700, 8600] {
+        for millis in [890, 5050, 50_000] {
             let reason = "claims to be NVIDIA GeForce RTX 4090, at least 241875 million";
             check(&fake, &thrice(millis), Standing::Suspect, reason);
         }
-        let judgement = check(&fake, &[Ok(3000), Ok(2800)], Standing::Suspect, "the best showed 3067");
-        assert!(judgement.reason.as_str().contains("must show 16055 "), "{}", judgement.reason);
+        let judgement = check(&fake, &[Ok(5000), Ok(4800)], Standing::Suspect, "the best showed 14316");
+        assert!(judgement.reason.as_str().contains("must show 77736 "), "{}", judgement.reason);
         check(
             &claim(AdapterKind::Software, "RTX 4090"),
             &thrice(3000),
@@ -256,7 +257,7 @@ mod tests {
     #[test]
     fn a_real_card_passes_with_all_its_overhead_and_one_miss_costs_nothing() {
         let card = claim(AdapterKind::Discrete, "NVIDIA GeForce RTX 4090");
-        check(&card, &[Ok(500), Ok(120), Ok(80)], Standing::Proven, "its proofs carry its claim");
+        check(&card, &[Ok(884), Ok(700), Ok(280)], Standing::Proven, "its proofs carry its claim");
         check(&card, &[Ok(5000), Ok(120), Ok(80)], Standing::Proven, "2 of 3");
         check(&card, &[Err(Abandoned), Ok(120), Ok(80)], Standing::Proven, "2 of 3");
         // Slow once, then asked again: the last three count.
