@@ -1,0 +1,101 @@
+//! The consoles of the three roles. They show what the server hands them and post forms; what a role
+//! may do is decided elsewhere, at each post.
+
+mod operator;
+mod renter;
+mod sign_in;
+mod supplier;
+
+use gangline_types::{ClusterId, GpuId, KeyId, MicroCredits, Seconds, UnixSeconds};
+
+pub use operator::{AccountRow, FreshLink, MachineCounts, OperatorView, RefusalRow, operator};
+pub use renter::{ReceiptRow, RenterView, renter};
+pub use sign_in::{SignInView, sign_in};
+pub use supplier::{MachineRow, MachineState, Statement, StatementLine, SupplierView, supplier};
+
+/// What the last form did, shown once above the console.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Notice {
+    /// Whether it did what was asked.
+    pub ok: bool,
+    /// What happened, in a sentence.
+    pub text: String,
+}
+
+/// One enrolled key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyRow {
+    /// Its id.
+    pub id: KeyId,
+    /// What holds it, in words: `machine`, `command line`.
+    pub kind: String,
+    /// What it is called: the machine's or host's name. Text from outside.
+    pub name: String,
+    /// Fingerprint of the public key.
+    pub fingerprint: String,
+    /// Name of the account it is bound to; empty where it is the viewer's own.
+    pub account: String,
+    /// When it was approved.
+    pub enrolled_at: UnixSeconds,
+    /// When it last signed something accepted; 0 never.
+    pub last_used_at: UnixSeconds,
+    /// When it was revoked; `None` while it is valid.
+    pub revoked_at: Option<UnixSeconds>,
+}
+
+/// What a cluster does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClusterState {
+    /// Being set up; not metered yet.
+    Starting,
+    /// Up, and metered.
+    Running,
+    /// Being taken down.
+    Releasing,
+    /// Gone, with a receipt.
+    Released,
+    /// Could not be set up or broke.
+    Failed,
+}
+
+impl ClusterState {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Starting => "starting",
+            Self::Running => "running",
+            Self::Releasing => "releasing",
+            Self::Released => "released",
+            Self::Failed => "failed",
+        }
+    }
+    fn may_release(self) -> bool {
+        matches!(self, Self::Starting | Self::Running)
+    }
+}
+
+/// One hired cluster.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClusterRow {
+    /// Its id.
+    pub id: ClusterId,
+    /// What it does.
+    pub state: ClusterState,
+    /// Why, in words, where the state wants explaining; else empty.
+    pub detail: String,
+    /// The GPU it runs on.
+    pub gpu: GpuId,
+    /// The GPU's model as claimed.
+    pub model: String,
+    /// Name of the renter's account; empty where it is the viewer's own.
+    pub account: String,
+    /// When it was asked for.
+    pub asked_at: UnixSeconds,
+    /// When it was released; `None` while it is not.
+    pub ended_at: Option<UnixSeconds>,
+    /// Metered GPU-seconds so far.
+    pub gpu_seconds: Seconds,
+    /// Price of a GPU-hour.
+    pub price_per_hour: MicroCredits,
+    /// Cost so far.
+    pub cost: MicroCredits,
+}

@@ -1,0 +1,76 @@
+//! The renter's console: my clusters and what they cost, my receipts, how to connect.
+
+use askama::Template;
+use gangline_types::{ClusterId, Hash, MicroCredits, Seconds, UnixSeconds};
+
+use super::{ClusterRow, KeyRow, Notice};
+use crate::{
+    chrome::{Chrome, draw},
+    ui,
+};
+
+/// What the renter's console shows.
+#[derive(Clone, Debug)]
+pub struct RenterView {
+    /// The time the page is drawn for.
+    pub now: UnixSeconds,
+    /// What the last form did.
+    pub notice: Option<Notice>,
+    /// This network's address as others reach it, for the commands: `https://host`.
+    pub origin: String,
+    /// GPUs that may be hired now.
+    pub rentable: u64,
+    /// The account's clusters, newest first.
+    pub clusters: Vec<ClusterRow>,
+    /// The account's receipts, newest first.
+    pub receipts: Vec<ReceiptRow>,
+    /// The account's keys, newest first.
+    pub keys: Vec<KeyRow>,
+}
+
+/// One closed usage.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReceiptRow {
+    /// The cluster.
+    pub cluster: ClusterId,
+    /// When metering began.
+    pub from: UnixSeconds,
+    /// When metering ended.
+    pub until: UnixSeconds,
+    /// Metered GPU-seconds.
+    pub gpu_seconds: Seconds,
+    /// What it cost.
+    pub cost: MicroCredits,
+    /// Hash of the receipt.
+    pub hash: Hash,
+    /// Path of the receipt as JSON in the API.
+    pub href: String,
+}
+
+#[derive(Template)]
+#[template(path = "console/renter.html")]
+struct Page<'a> {
+    c: &'a Chrome,
+    v: &'a RenterView,
+}
+
+impl Page<'_> {
+    /// Clusters that are not over yet.
+    fn open(&self) -> u64 {
+        self.v.clusters.iter().filter(|c| c.ended_at.is_none()).count() as u64
+    }
+    /// Cost of those, so far.
+    fn open_cost(&self) -> MicroCredits {
+        let open = self.v.clusters.iter().filter(|c| c.ended_at.is_none());
+        MicroCredits(open.fold(0u64, |sum, c| sum.saturating_add(c.cost.0)))
+    }
+    /// The cluster that the commands are shown for.
+    fn example(&self) -> String {
+        self.v.clusters.iter().find(|c| c.state.may_release()).map_or("CLUSTER".into(), |c| c.id.to_string())
+    }
+}
+
+/// Draws the renter's console.
+pub fn renter(chrome: &Chrome, view: &RenterView) -> String {
+    draw(Page { c: chrome, v: view })
+}

@@ -1,0 +1,55 @@
+//! Rows become pages: HTML and SVG for the explorer, the consoles and the API reference.
+//!
+//! Every page is a function from a [`Chrome`] (what surrounds it) and a view (what it shows) to a
+//! `String`. This room knows no store, guard, HTTP, clock or randomness: a page cannot query, cannot
+//! see a secret it was not handed, and says the same thing for the same view. All text passes through
+//! one escaper that also makes invisible and direction-changing characters visible, and no page holds
+//! an inline script, an inline style or an event handler, so [`CSP`] can refuse all three.
+//!
+//! Forms of these pages (all `application/x-www-form-urlencoded`, all carry `csrf` where
+//! [`Chrome::csrf`] is given):
+//!
+//! | method and path | fields | from |
+//! |---|---|---|
+//! | POST `/theme` | `t` (`auto`, `dark`, `light`), `back` (path to return to) | every page |
+//! | POST `/sign-out` | | every page when signed in |
+//! | GET `/` | `q`, `standing`, `after` | explorer, search |
+//! | POST `/enter/{token}` | | [`enter`] |
+//! | GET `/approve` | `code` | [`approve`] |
+//! | POST `/approve` | `code`, `decision` (`approve`, `deny`) | [`approve`] |
+//! | POST `/console/invite` | `role` (`supplier`, `renter`, `operator`), `name` | [`operator`] |
+//! | POST `/console/keys/revoke` | `key` | [`operator`], [`supplier`], [`renter`] |
+//! | POST `/console/gpus/label` | `gpu`, `label` | [`supplier`] |
+//! | POST `/console/clusters/release` | `cluster` | [`renter`] |
+
+mod api;
+mod approve;
+mod assets;
+mod chart;
+mod chrome;
+mod console;
+mod enter;
+mod error;
+mod explorer;
+mod gpu;
+mod heat;
+mod inert;
+pub mod paths;
+mod snapshots;
+mod ui;
+
+pub use api::{ApiView, api};
+pub use approve::{ApproveView, Asking, KeyRequest, approve};
+pub use assets::{Asset, CSP, assets};
+pub use chart::{Point, Series};
+pub use chrome::{Chrome, Role, Theme};
+pub use console::{
+    AccountRow, ClusterRow, ClusterState, FreshLink, KeyRow, MachineCounts, MachineRow, MachineState, Notice,
+    OperatorView, ReceiptRow, RefusalRow, RenterView, SignInView, Statement, StatementLine, SupplierView,
+    operator, renter, sign_in, supplier,
+};
+pub use enter::{EnterView, enter};
+pub use error::{ErrorView, error};
+pub use explorer::{ExplorerView, GpuFilter, ModelRow, explorer};
+pub use gpu::{GpuView, ProofRow, ShareRow, gpu};
+pub use snapshots::{SnapshotView, SnapshotsView, snapshot, snapshots};

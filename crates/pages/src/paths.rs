@@ -1,0 +1,71 @@
+//! The addresses of the pages, so that server and pages agree by calling the same function. It knows
+//! nothing of the API's addresses: those are handed in with the views.
+
+use gangline_types::GpuId;
+
+/// The explorer.
+pub const EXPLORER: &str = "/";
+/// Recent snapshots.
+pub const SNAPSHOTS: &str = "/snapshots";
+/// The console of whoever is signed in.
+pub const CONSOLE: &str = "/console";
+/// Approving a new key.
+pub const APPROVE: &str = "/approve";
+/// The API reference.
+pub const API: &str = "/api";
+/// Live numbers as server-sent events.
+pub const EVENTS: &str = "/events";
+
+/// One GPU's page.
+pub fn gpu(id: &GpuId) -> String {
+    format!("/gpu/{id}")
+}
+
+/// One snapshot's page: `/snapshots/SEASON-PERIOD`, since periods count anew in each season.
+pub fn snapshot(season: u32, period: u32) -> String {
+    format!("{SNAPSHOTS}/{season}-{period}")
+}
+
+/// Season and period of the last part of a snapshot's path (`1-42`); `None` if it is not one.
+pub fn parse_snapshot(segment: &str) -> Option<(u32, u32)> {
+    let (season, period) = segment.split_once('-')?;
+    let parsed = (season.parse().ok()?, period.parse().ok()?);
+    // One spelling only: no signs, no leading zeros.
+    (snapshot(parsed.0, parsed.1) == format!("{SNAPSHOTS}/{segment}")).then_some(parsed)
+}
+
+/// The page of a one-time sign-in link.
+pub fn enter(token: &str) -> String {
+    format!("/enter/{}", percent(token))
+}
+
+/// `text` for a query value or path segment: everything but letters, digits and `-._~` is
+/// percent-encoded.
+pub fn percent(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        match byte {
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => out.push(byte as char),
+            _ => out.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn snapshots_have_one_spelling() {
+        assert_eq!(parse_snapshot("1-42"), Some((1, 42)));
+        for bad in ["", "1", "-1", "1-", "01-2", "1-+2", "1-2-3", "1-99999999999"] {
+            assert_eq!(parse_snapshot(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn queries_cannot_leave_their_place() {
+        assert_eq!(percent("a b&c=<ü>"), "a%20b%26c%3D%3C%C3%BC%3E");
+    }
+}

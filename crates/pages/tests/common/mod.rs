@@ -1,0 +1,612 @@
+//! Made-up views of a network that never was, for tests and for the gallery. The numbers come from a
+//! small generator with a fixed seed, so that they are the same each time.
+
+use gangline_pages::*;
+use gangline_types::{public::*, *};
+
+/// The time all samples are drawn for: 2026-03-01 12:34:56 UTC.
+pub const NOW: UnixSeconds = UnixSeconds(1_772_368_496);
+
+/// SplitMix64 (Steele, Lea, Flood 2014), enough for samples.
+pub struct Dice(pub u64);
+
+impl Dice {
+    /// The next 64 bits.
+    pub fn roll(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ z >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ z >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ z >> 31
+    }
+    /// A number below `end`.
+    pub fn below(&mut self, end: u64) -> u64 {
+        self.roll() % end
+    }
+    fn bytes(&mut self) -> [u8; 16] {
+        let mut out = [0; 16];
+        out[..8].copy_from_slice(&self.roll().to_be_bytes());
+        out[8..].copy_from_slice(&self.roll().to_be_bytes());
+        out
+    }
+    fn hash(&mut self) -> Hash {
+        let mut out = [0; 32];
+        out[..16].copy_from_slice(&self.bytes());
+        out[16..].copy_from_slice(&self.bytes());
+        Hash(out)
+    }
+    fn gpu_id(&mut self) -> GpuId {
+        GpuId::from_bytes(self.bytes())
+    }
+}
+
+/// What text fields hold: plain words, or something hostile in each.
+#[derive(Clone)]
+pub struct Words(pub Option<String>);
+
+impl Words {
+    /// `plain`, or the hostile text.
+    pub fn say(&self, plain: &str) -> String {
+        self.0.clone().unwrap_or_else(|| plain.to_owned())
+    }
+    fn text<const MAX: usize>(&self, plain: &str) -> Text<MAX> {
+        Text::lossy(&self.say(plain))
+    }
+}
+
+/// Models, kinds, millions of multiply-adds a second, memory in GiB.
+const MODELS: [(&str, AdapterKind, u64, u64); 8] = [
+    ("NVIDIA GeForce RTX 4090", AdapterKind::Discrete, 142_000_000, 24),
+    ("NVIDIA GeForce RTX 3090", AdapterKind::Discrete, 68_400_000, 24),
+    ("NVIDIA H100 80GB HBM3", AdapterKind::Discrete, 391_000_000, 80),
+    ("AMD Radeon RX 7900 XTX", AdapterKind::Discrete, 81_300_000, 24),
+    ("Apple M2 Ultra", AdapterKind::Integrated, 21_600_000, 0),
+    ("NVIDIA A100-SXM4-80GB", AdapterKind::Virtual, 156_000_000, 80),
+    ("Tesla T4", AdapterKind::Discrete, 16_100_000, 16),
+    ("llvmpipe (LLVM 15.0.6, 256 bits)", AdapterKind::Software, 2_870, 0),
+];
+
+pub fn public_gpu(d: &mut Dice, w: &Words, at: usize) -> PublicGpu {
+    let (model, kind, rate, gib) = MODELS[at % MODELS.len()];
+    let standing = match d.below(12) {
+        0 => Standing::Suspect,
+        1 | 2 => Standing::Unproven,
+        3 if at > 20 => Standing::Quarantined,
+        _ => Standing::Proven,
+    };
+    let proven = standing == Standing::Proven;
+    let connected = d.below(9) > 0;
+    let hired = connected && proven && d.below(4) == 0;
+    let reason = match standing {
+        Standing::Proven => "3 of the last 3 proofs carry the claim",
+        Standing::Suspect => {
+            "2 of the last 3 proofs were slower than the claim allows; run the proof again, guided"
+        }
+        Standing::Quarantined => "one transcript was answered under two keys",
+        _ => "no proof has been accepted yet",
+    };
+    PublicGpu {
+        id: d.gpu_id(),
+        label: w.text(if at % 5 == 1 { "Garage rig, left slot" } else { "" }),
+        model: w.text(model),
+        kind,
+        backend: if kind == AdapterKind::Integrated { Backend::Metal } else { Backend::Vulkan },
+        memory_bytes: gib << 30,
+        standing,
+        standing_reason: w.text(reason),
+        profile: if proven {
+            Profile { matrix_mmacs: rate * (95 + d.below(10)) / 100, memory_bytes: gib.max(1) << 29 }
+        } else {
+            Profile::default()
+        },
+        connected,
+        rentable: connected && proven && !hired && d.below(3) > 0,
+        hired,
+        registered_at: UnixSeconds(NOW.0 - 86_400 * (3 + d.below(110))),
+        last_beat_at: UnixSeconds(NOW.0 - if connected { d.below(90) } else { 4_000 + d.below(80_000) }),
+        last_proof_at: if standing == Standing::Unproven {
+            UnixSeconds(0)
+        } else {
+            UnixSeconds(NOW.0 - d.below(7_000))
+        },
+        uptime_minutes_day: if connected { 1_440 - d.below(60) as u32 } else { d.below(900) as u32 },
+        season_share: if proven { MicroCredits(d.below(90_000_000_000)) } else { MicroCredits(0) },
+    }
+}
+
+pub fn public_snapshot(d: &mut Dice, period: u32) -> PublicSnapshot {
+    let starts = Minute(NOW.minute().0 / 60 * 60 - (1_412 - period) * 60);
+    PublicSnapshot {
+        season: 2,
+        period,
+        starts,
+        ends: Minute(starts.0 + 60),
+        taken_at: Minute(starts.0 + 65).start().plus(3),
+        budget: MicroCredits(250_000_000_000),
+        shared: MicroCredits(250_000_000_000),
+        gpus: 4_100 + d.below(300) as u32,
+        previous_root: if period == 0 { Hash::default() } else { d.hash() },
+        root: d.hash(),
+    }
+}
+
+pub fn season() -> PublicSeason {
+    PublicSeason {
+        number: 2,
+        starts: Minute(NOW.minute().0 - 1_412 * 60),
+        ends: Minute(NOW.minute().0 + 748 * 60),
+        period_minutes: 60,
+        period_budget: MicroCredits(250_000_000_000),
+    }
+}
+
+pub fn totals() -> NetworkTotals {
+    NetworkTotals {
+        connected: 5_872,
+        proven: 5_214,
+        rentable: 3_391,
+        hired: 1_604,
+        registered: 7_130,
+        software_devices: 12,
+        as_of: NOW,
+    }
+}
+
+pub fn explorer_view(w: &Words, rows: usize) -> ExplorerView {
+    let mut d = Dice(7);
+    let models = MODELS.iter().zip([2_310u64, 1_418, 861, 502, 361, 244, 164, 12]).map(|(m, connected)| {
+        let proven = connected * (86 + d.below(12)) / 100;
+        ModelRow {
+            model: w.text(m.0),
+            kind: m.1,
+            connected,
+            proven,
+            rentable: proven * (45 + d.below(40)) / 100,
+        }
+    });
+    let models = models.collect();
+    let points = (0..288u64).filter(|i| !(190..197).contains(i)).map(|i| {
+        let wave = 5_300 + (i * (287 - i)) / 40 - d.below(70);
+        Point { at: UnixSeconds(NOW.0 - (287 - i) * 300), value: if i == 287 { 5_872 } else { wave } }
+    });
+    let connected_day = Series { points: points.collect(), step: Seconds(300) };
+    ExplorerView {
+        now: NOW,
+        totals: totals(),
+        models,
+        connected_day,
+        gpus: (0..rows).map(|i| public_gpu(&mut d, w, i)).collect(),
+        filter: GpuFilter { query: w.0.clone().unwrap_or_default(), standing: None, continued: false },
+        next: Some(w.say("cursor-1")),
+        season: Some(season()),
+        snapshots: (1_406..1_412).rev().map(|p| public_snapshot(&mut d, p)).collect(),
+    }
+}
+
+pub fn empty_explorer() -> ExplorerView {
+    ExplorerView {
+        now: NOW,
+        totals: NetworkTotals { as_of: NOW, ..NetworkTotals::default() },
+        models: Vec::new(),
+        connected_day: Series::default(),
+        gpus: Vec::new(),
+        filter: GpuFilter::default(),
+        next: None,
+        season: None,
+        snapshots: Vec::new(),
+    }
+}
+
+pub fn gpu_view(w: &Words, software: bool) -> GpuView {
+    let mut d = Dice(if software { 3 } else { 11 });
+    let mut gpu = public_gpu(&mut d, w, if software { 7 } else { 0 });
+    gpu.standing = Standing::Proven;
+    gpu.standing_reason = w.text("3 of the last 3 proofs carry the claim");
+    gpu.registered_at = UnixSeconds(NOW.0 - 86_400 * if software { 0 } else { 74 } - 11_000);
+    gpu.connected = true;
+    gpu.label = w.text("Garage rig, left slot");
+    gpu.profile =
+        Profile { matrix_mmacs: if software { 2_870 } else { 141_600_000 }, memory_bytes: 805_306_368 };
+    let last = u32::try_from(NOW.0 / 3_600).expect("hours fit until the year 491936");
+    let mut down = 0;
+    let uptime = (0..90 * 24).map(|back| {
+        if down == 0 && d.below(170) == 0 {
+            down = 1 + d.below(8);
+        }
+        let bits = match d.below(26) {
+            _ if down > 0 => {
+                down -= 1;
+                0
+            }
+            0 => (1 << 12) - 1,
+            1 => (1 << 27) - 1,
+            2..=4 => (1 << 40) - 1,
+            _ => UptimeHour::FULL.0,
+        };
+        PublicUptime { hour: Hour(last - back), bits: UptimeHour(bits) }
+    });
+    let uptime = uptime.collect();
+    let proofs = (0..7u64).map(|i| {
+        let accepted = i != 3;
+        let proof = PublicProof {
+            id: ProofId::from_bytes(d.bytes()),
+            gpu: gpu.id,
+            judged_at: UnixSeconds(NOW.0 - 1_200 - i * 3_500),
+            accepted,
+            finding: w.text(if accepted {
+                "bits are right; the claim is carried"
+            } else {
+                "late by 3.1 s against what the claim allows"
+            }),
+            asked: w.text("4096 x 8"),
+            elapsed_millis: 4_300 + d.below(400),
+            profile: if accepted { gpu.profile } else { Profile::default() },
+        };
+        ProofRow { transcript_href: format!("/api/v1/proofs/{}", proof.id), proof }
+    });
+    let proofs = proofs.collect();
+    let shares = (1_400..1_412u32)
+        .rev()
+        .map(|period| ShareRow { snapshot: public_snapshot(&mut d, period), entry: entry(&mut d, gpu.id) });
+    let shares = shares.collect();
+    GpuView { now: NOW, gpu, uptime, proofs, shares }
+}
+
+fn entry(d: &mut Dice, gpu: GpuId) -> PublicEntry {
+    let minutes = 60 - (d.below(20) as u32).saturating_sub(15);
+    PublicEntry {
+        gpu,
+        standing: Standing::Proven,
+        matrix_mmacs: 141_600_000 - d.below(90_000_000),
+        proof: Some(ProofId::from_bytes(d.bytes())),
+        minutes,
+        weight: 141_600_000 * minutes as u64,
+        share: MicroCredits(d.below(90_000_000)),
+    }
+}
+
+pub fn snapshots_view(w: &Words) -> SnapshotsView {
+    let mut d = Dice(5);
+    SnapshotsView {
+        now: NOW,
+        season: Some(season()),
+        snapshots: (1_380..1_412).rev().map(|p| public_snapshot(&mut d, p)).collect(),
+        next: Some(w.say("1379")),
+        origin: w.say("https://gangline.example"),
+    }
+}
+
+pub fn snapshot_view(w: &Words) -> SnapshotView {
+    let mut d = Dice(6);
+    SnapshotView {
+        now: NOW,
+        snapshot: public_snapshot(&mut d, 1_411),
+        entries: (0..40)
+            .map(|_| {
+                let id = d.gpu_id();
+                entry(&mut d, id)
+            })
+            .collect(),
+        next: Some(w.say("gpu_0")),
+        has_later: false,
+        data_href: w.say("/api/v1/snapshots/2-1411"),
+        origin: w.say("https://gangline.example"),
+    }
+}
+
+pub fn enter_view(w: &Words) -> EnterView {
+    EnterView {
+        now: NOW,
+        token: w.say("q1w2e3r4t5"),
+        role: Role::Supplier,
+        name: w.say("North Shed Computing"),
+        expires_at: NOW.plus(3_300),
+    }
+}
+
+pub fn key_request(w: &Words) -> KeyRequest {
+    let fact = |name: &str, value: &str| (w.say(name), w.say(value));
+    KeyRequest {
+        now: NOW,
+        code: w.say("KXTR-7WBN"),
+        asking: Asking::Machine,
+        fingerprint: w.say("SHA256:3f9a 01c2 77de 4b10 9c55 aa0e 6d21 f0b8"),
+        facts: vec![
+            fact("Host name", "shed-03"),
+            fact("System", "Debian GNU/Linux 12, Linux 6.1"),
+            fact("Processor", "AMD Ryzen 9 7950X, 32 threads"),
+            fact("Memory", "64 GiB"),
+            fact("GPUs", "2 x NVIDIA GeForce RTX 4090"),
+        ],
+        address: w.say("203.0.113.44"),
+        asked_at: UnixSeconds(NOW.0 - 48),
+        expires_at: NOW.plus(552),
+        account: w.say("North Shed Computing"),
+    }
+}
+
+fn key_rows(d: &mut Dice, w: &Words, count: u64) -> Vec<KeyRow> {
+    let names = ["shed-03", "shed-04", "laptop", "ci-runner"];
+    (0..count)
+        .map(|i| KeyRow {
+            id: KeyId::from_bytes(d.bytes()),
+            kind: w.say(if i % 3 == 2 { "command line" } else { "machine" }),
+            name: w.say(names[i as usize % names.len()]),
+            fingerprint: w.say(&format!("{:08x} {:08x}", d.below(1 << 32), d.below(1 << 32))),
+            account: w.say("North Shed Computing"),
+            enrolled_at: UnixSeconds(NOW.0 - 400_000 - i * 86_000),
+            last_used_at: UnixSeconds(if i == 3 { 0 } else { NOW.0 - 20 * i }),
+            revoked_at: (i == 1).then_some(UnixSeconds(NOW.0 - 7_000)),
+        })
+        .collect()
+}
+
+fn cluster_rows(d: &mut Dice, w: &Words) -> Vec<ClusterRow> {
+    let states = [
+        ClusterState::Running,
+        ClusterState::Starting,
+        ClusterState::Released,
+        ClusterState::Failed,
+        ClusterState::Releasing,
+    ];
+    let rows = states.iter().enumerate().map(|(i, state)| {
+        let ended = matches!(state, ClusterState::Released | ClusterState::Failed);
+        ClusterRow {
+            id: ClusterId::from_bytes(d.bytes()),
+            state: *state,
+            detail: w.say(if *state == ClusterState::Failed {
+                "the head did not come up in 150 s"
+            } else {
+                ""
+            }),
+            gpu: d.gpu_id(),
+            model: w.say(MODELS[i].0),
+            account: w.say("Fjord Labs"),
+            asked_at: UnixSeconds(NOW.0 - 900 - 5_000 * i as u64),
+            ended_at: ended.then_some(UnixSeconds(NOW.0 - 400 * i as u64)),
+            gpu_seconds: Seconds(if i == 1 { 0 } else { 780 + d.below(5_000) }),
+            price_per_hour: MicroCredits(340_000),
+            cost: MicroCredits(if i == 1 { 0 } else { d.below(700_000) }),
+        }
+    });
+    rows.collect()
+}
+
+pub fn operator_view(w: &Words) -> OperatorView {
+    let mut d = Dice(9);
+    let refusal = |i: u64, reason: &str, action: &str, key: &str, resource: &str| RefusalRow {
+        at: UnixSeconds(NOW.0 - 12 - i * 47),
+        reason: w.say(reason),
+        action: w.say(action),
+        key: w.say(key),
+        resource: w.say(resource),
+        address: w.say("198.51.100.7"),
+    };
+    let refusals = vec![
+        refusal(
+            0,
+            "not_owner",
+            "gpu.label.write",
+            "key_1q5k9vt0e8r6a2n4m7c3x0b1dz",
+            "gpu_7h3k2m9c0v5w8x1z4a6b2d3e4f",
+        ),
+        refusal(
+            1,
+            "replayed",
+            "machine.beat",
+            "key_1q5k9vt0e8r6a2n4m7c3x0b1dz",
+            "mach_2b4d6f8h0j1k3m5n7p9q0r2s4t",
+        ),
+        refusal(2, "bad_signature", "machine.beat", "nobody", "<script>alert(document.cookie)</script>"),
+        refusal(3, "malformed", "gpu.read", "nobody", "' UNION SELECT owner FROM gpus --"),
+        refusal(4, "expired_code", "key.approve", "session", "KXTR-7WBN"),
+        refusal(5, "unknown_id", "gpu.read", "nobody", "\u{202e}gpu_txet-desrever"),
+    ];
+    let names = ["North Shed Computing", "Fjord Labs", "Ada", "Bench & Sons"];
+    let roles = [Role::Supplier, Role::Renter, Role::Operator, Role::Supplier];
+    let accounts = (0..4u64).map(|i| AccountRow {
+        id: AccountId::from_bytes(d.bytes()),
+        name: w.say(names[i as usize]),
+        role: roles[i as usize],
+        machines: if roles[i as usize] == Role::Supplier { 3 + i } else { 0 },
+        clusters: u64::from(i == 1),
+        created_at: UnixSeconds(NOW.0 - 90_000 * (i + 1)),
+        last_seen_at: UnixSeconds(if i == 3 { 0 } else { NOW.0 - 300 * i }),
+    });
+    OperatorView {
+        now: NOW,
+        notice: Some(Notice { ok: true, text: w.say("The link is made.") }),
+        fresh_link: Some(FreshLink {
+            role: Role::Supplier,
+            name: w.say("North Shed Computing"),
+            url: w.say("https://gangline.example/enter/9f8e7d6c5b4a39281706f5e4d3c2b1a0"),
+            expires_at: NOW.plus(86_400),
+        }),
+        totals: totals(),
+        machines: MachineCounts { registered: 2_410, connected: 2_048 },
+        accounts: accounts.collect(),
+        refusals,
+        refusals_day: 1_284,
+        keys: key_rows(&mut d, w, 4),
+        clusters: cluster_rows(&mut d, w),
+    }
+}
+
+pub fn supplier_view(w: &Words) -> SupplierView {
+    let mut d = Dice(13);
+    let states = [MachineState::Connected, MachineState::Paused, MachineState::Away];
+    let machines = states.iter().enumerate().map(|(i, state)| MachineRow {
+        id: MachineId::from_bytes(d.bytes()),
+        name: w.say(&format!("shed-0{}", i + 3)),
+        state: *state,
+        worker_version: w.say("0.1.0"),
+        facts: w.say("Debian 12, 32 threads, 64 GiB"),
+        last_beat_at: UnixSeconds(NOW.0 - 20 - 4_000 * i as u64),
+        gpus: (0..(2 - i.min(2))).map(|k| public_gpu(&mut d, w, i * 7 + k)).collect(),
+    });
+    let machines: Vec<MachineRow> = machines.collect();
+    let gpus: Vec<GpuId> = machines.iter().flat_map(|m| &m.gpus).map(|g| g.id).collect();
+    let lines = (1_404..1_412u32).rev().flat_map(|period| gpus.iter().map(move |gpu| (period, *gpu)));
+    let lines: Vec<_> = lines
+        .map(|(period, gpu)| StatementLine {
+            season: 2,
+            period,
+            gpu,
+            minutes: 60,
+            share: MicroCredits(d.below(90_000_000)),
+            inclusion_href: w.say(&format!("/api/v1/snapshots/2-{period}/entries/{gpu}")),
+        })
+        .collect();
+    SupplierView {
+        now: NOW,
+        notice: Some(Notice {
+            ok: false,
+            text: w.say("That label holds a character that is not printable."),
+        }),
+        origin: w.say("https://gangline.example"),
+        machines,
+        keys: key_rows(&mut d, w, 3),
+        statement: Statement {
+            season: 2,
+            total: MicroCredits(84_214_000_771),
+            lines,
+            data_href: w.say("/api/v1/statement"),
+        },
+    }
+}
+
+pub fn renter_view(w: &Words) -> RenterView {
+    let mut d = Dice(17);
+    let receipts = (0..3u64).map(|i| ReceiptRow {
+        cluster: ClusterId::from_bytes(d.bytes()),
+        from: UnixSeconds(NOW.0 - 90_000 * (i + 1)),
+        until: UnixSeconds(NOW.0 - 90_000 * (i + 1) + 4_211),
+        gpu_seconds: Seconds(4_211),
+        cost: MicroCredits(397_705),
+        hash: d.hash(),
+        href: w.say("/api/v1/receipts/1"),
+    });
+    let receipts = receipts.collect();
+    RenterView {
+        now: NOW,
+        notice: None,
+        origin: w.say("https://gangline.example"),
+        rentable: 3_391,
+        clusters: cluster_rows(&mut d, w),
+        receipts,
+        keys: key_rows(&mut d, w, 2),
+    }
+}
+
+pub fn api_view(w: &Words) -> ApiView {
+    let t = |plain: &str| w.say(plain);
+    let answer = |name: &str| serde_json::json!({"description": t("It was found"), "content": {"application/json": {"schema": {"$ref": format!("#/components/schemas/{name}")}}}});
+    let document = serde_json::json!({
+        "openapi": "3.1.0",
+        "info": {"title": t("Gangline API"), "version": t("0.1.0"), "description": t("Everything a page shows, as JSON.\n\nRequests of machines and command lines are signed (RFC 9421).")},
+        "paths": {
+            "/api/v1/network": {"get": {"tags": [t("public")], "summary": t("The network's totals"), "responses": {"200": answer("NetworkTotals")}}},
+            "/api/v1/gpus": {"get": {"tags": [t("public")], "summary": t("GPUs, page by page"), "parameters": [
+                {"name": t("q"), "in": "query", "schema": {"type": "string", "maxLength": 128}, "description": t("id from its beginning, or part of a model")},
+                {"name": "after", "in": "query", "schema": {"anyOf": [{"type": "string"}, {"type": "null"}]}, "description": t("cursor of the page before")}],
+                "responses": {"200": {"description": t("One page"), "content": {"application/json": {"schema": {"type": "array", "items": {"$ref": "#/components/schemas/PublicGpu"}}}}}, "400": answer("Missing")}}},
+            "/api/v1/gpus/{gpu}/label": {"put": {"tags": [t("supplier")], "summary": t("Name a GPU"), "description": t("Only its own machine or owner may."), "security": [{"signature": []}],
+                "parameters": [{"name": "gpu", "in": "path", "required": true, "schema": {"$ref": "#/components/schemas/GpuId"}, "description": t("its id")}],
+                "requestBody": {"content": {"application/json": {"schema": {"$ref": "#/components/schemas/Label"}}}},
+                "responses": {"204": {"description": t("It is named so")}, "403": {"description": t("Not yours")}}}}
+        },
+        "components": {"schemas": {
+            "GpuId": {"type": "string", "pattern": "^gpu_[0-7][0-9a-hjkmnp-tv-z]{25}$", "description": t("Id of one GPU.")},
+            "Label": {"type": "object", "required": ["label"], "properties": {"label": {"type": "string", "maxLength": 64, "description": t("what it is called")}}},
+            "NetworkTotals": {"type": "object", "description": t("Connected is not proven is not rentable."), "required": ["connected"], "properties": {"connected": {"type": "integer", "format": "uint64", "description": t("beat lately")}, "proven": {"type": "integer", "format": "uint64"}}},
+            "PublicGpu": {"type": "object", "properties": {"id": {"$ref": "#/components/schemas/GpuId"}, "standing": {"enum": ["unproven", "proven", t("suspect")]}}}
+        }}
+    });
+    ApiView { document, document_href: t("/openapi.json") }
+}
+
+pub fn error_view(w: &Words, status: u16) -> ErrorView {
+    let (code, message, hint) = match status {
+        403 => (
+            "not_allowed",
+            "Your account may not do that.",
+            "Ask the operator, or sign in with another account.",
+        ),
+        404 => (
+            "not_found",
+            "There is no page at this address.",
+            "Search for the GPU by its id or model, at the top.",
+        ),
+        429 => ("too_many_requests", "You asked more often than this network answers.", "Wait a little."),
+        500 => (
+            "internal",
+            "The server could not finish that.",
+            "Nothing was changed. Tell the operator the reference below.",
+        ),
+        _ => (
+            "unavailable",
+            "The server is starting or being drained.",
+            "Beats are still taken; pages come back by themselves.",
+        ),
+    };
+    ErrorView {
+        status,
+        code: w.say(code),
+        message: w.say(message),
+        hint: Some(w.say(hint)),
+        retry_after_seconds: matches!(status, 429 | 503).then_some(30),
+        reference: (status == 500).then(|| w.say("inc_0f1e2d3c4b5a69788796a5b4c3")),
+    }
+}
+
+/// The surroundings of one page.
+pub fn chrome(w: &Words, theme: Theme, path: &str, role: Option<Role>) -> Chrome {
+    Chrome {
+        theme,
+        path: path.to_owned(),
+        role,
+        csrf: role.map(|_| w.say("c5rf-t0ken")),
+        banner: Some(w.say(
+            "This network runs on one machine, its GPUs are software devices and a period is one minute.",
+        )),
+    }
+}
+
+/// Every page with its file name.
+pub fn gallery(w: &Words, theme: Theme) -> Vec<(&'static str, String)> {
+    let at = |path: &str, role| chrome(w, theme, path, role);
+    let mut plain = at("/", None);
+    plain.banner = None;
+    let some = |view: ApproveView| approve(&at("/approve", Some(Role::Supplier)), &view);
+    let mut pages = vec![
+        ("explorer", explorer(&plain, &explorer_view(w, 50))),
+        ("explorer-empty", explorer(&at("/?q=none", None), &empty_explorer())),
+        ("gpu", gpu(&at("/gpu/gpu_1", None), &gpu_view(w, false))),
+        ("gpu-software", gpu(&at("/gpu/gpu_2", None), &gpu_view(w, true))),
+        ("snapshots", snapshots(&at("/snapshots", None), &snapshots_view(w))),
+        ("snapshot", snapshot(&at("/snapshots/2-1411", None), &snapshot_view(w))),
+        ("enter", enter(&at("/enter/x", None), &enter_view(w))),
+        ("approve", some(ApproveView::Type { problem: None, code: String::new() })),
+        (
+            "approve-wrong",
+            some(ApproveView::Type {
+                problem: Some(w.say("No request waits for that code; codes last ten minutes.")),
+                code: w.say("KXTR-7WBM"),
+            }),
+        ),
+        ("approve-decide", some(ApproveView::Decide(key_request(w)))),
+        ("approve-approved", some(ApproveView::Approved(Asking::Machine))),
+        ("approve-denied", some(ApproveView::Denied(Asking::CommandLine))),
+        ("operator", operator(&at("/console", Some(Role::Operator)), &operator_view(w))),
+        ("supplier", supplier(&at("/console", Some(Role::Supplier)), &supplier_view(w))),
+        ("renter", renter(&at("/console", Some(Role::Renter)), &renter_view(w))),
+        ("sign-in", sign_in(&at("/console", None), &SignInView { reason: w.0.clone() })),
+        ("api", api(&at("/api", None), &api_view(w))),
+    ];
+    for (name, status) in
+        [("error-403", 403), ("error-404", 404), ("error-429", 429), ("error-500", 500), ("error-503", 503)]
+    {
+        pages.push((name, error(&at("/nowhere", None), &error_view(w, status))));
+    }
+    pages
+}
