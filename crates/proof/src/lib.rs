@@ -1,0 +1,35 @@
+//! The proof that a GPU is real: the transcript of the matrix part, its verifier, a reference
+//! prover on the processor, and behind the feature `gpu` the prover that runs on any adapter
+//! wgpu reaches. `docs/PROOF.md` is the specification.
+//!
+//! Knows no network, no clock and no source of randomness: beacons and nonces come in as
+//! arguments, time is measured by whoever calls. Nor does it know what a proof is worth; it says
+//! only whether the transcript holds.
+//!
+//! One proof in the order of its messages:
+//! 1. the verifier sends a [`Challenge`];
+//! 2. the prover multiplies a chain of matrices and answers with a [`Commitment`]: one Merkle root
+//!    a step. Here the verifier's clock stops;
+//! 3. only now the verifier reveals a nonce;
+//! 4. the prover answers with an [`Opening`], and [`verify`] judges.
+
+mod chacha;
+mod field;
+#[cfg(feature = "gpu")]
+pub mod gpu;
+mod packed;
+mod par;
+mod params;
+mod product;
+mod prove;
+mod transcript;
+mod tree;
+mod verify;
+
+#[cfg(test)]
+mod tests;
+
+pub use params::{MatrixParams, ParamsError};
+pub use prove::{CpuProver, Prover, ProverError};
+pub use transcript::{Challenge, Commitment, Opening, StepOpening, binding};
+pub use verify::{Rejection, Verified, verify};
