@@ -90,7 +90,7 @@ fn quiet(command: &mut Command) -> bool {
 /// Makes sure of `wanted` as far as this program may. It never stops anything: whoever needs what could not
 /// be had says so itself, more exactly than could be said here.
 pub fn ensure(wanted: &[SystemPackage]) {
-    let missing: Vec<&SystemPackage> =
+    let mut missing: Vec<&SystemPackage> =
         wanted.iter().filter(|p| !(p.present)() && !installed(p.name)).collect();
     if missing.is_empty() {
         return;
@@ -98,10 +98,17 @@ pub fn ensure(wanted: &[SystemPackage]) {
     let names: Vec<&str> = missing.iter().map(|p| p.name).collect();
     let debian = find("apt-get").is_some() && find("dpkg-query").is_some();
     if debian && is_root() {
-        println!("Installing {}", names.join(", "));
-        if apt(&["update"])
-            && apt(&[&["install", "-y", "--no-install-recommends"], names.as_slice()].concat())
-        {
+        println!("Installing {} (a minute or two)", names.join(", "));
+        // A list that could not be renewed may still name what is wanted, and one package that cannot be
+        // installed must not keep the others away.
+        apt(&["update"]);
+        if !install(&names) && names.len() > 1 {
+            for name in &names {
+                install(&[name]);
+            }
+        }
+        missing.retain(|package| !installed(package.name));
+        if missing.is_empty() {
             return;
         }
     }
@@ -135,6 +142,10 @@ fn installed(name: &str) -> bool {
     query.is_ok_and(|output| output.status.success() && output.stdout == b"installed")
 }
 
+fn install(names: &[&str]) -> bool {
+    apt(&[&["install", "-y", "--no-install-recommends"], names].concat())
+}
+
 fn apt(args: &[&str]) -> bool {
     let mut command = Command::new("apt-get");
     command
@@ -142,9 +153,21 @@ fn apt(args: &[&str]) -> bool {
         .args(args)
         .env("DEBIAN_FRONTEND", "noninteractive")
         .stdin(Stdio::null());
-    let done = command.status().is_ok_and(|status| status.success());
+    // Hundreds of lines that nobody needs, unless it fails.
+    let output = command.output();
+    let done = output.as_ref().is_ok_and(|output| output.status.success());
     if !done {
         eprintln!("`{}` failed", crate::process::shown(&command));
+        match output {
+            Ok(output) => {
+                eprint!(
+                    "{}{}",
+                    String::from_utf8_lossy(&output.stdout),
+                    String::from_utf8_lossy(&output.stderr)
+                );
+            }
+            Err(error) => eprintln!("{error}"),
+        }
     }
     done
 }
