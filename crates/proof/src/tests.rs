@@ -12,7 +12,7 @@ use crate::{
     field,
     product::multiply,
     prove::{Held, Step, operands},
-    transcript::step_key,
+    transcript::{Draw, step_key},
     verify,
 };
 
@@ -442,6 +442,40 @@ fn messages_survive_json_and_nothing_has_a_second_spelling() {
     assert_eq!(schema["$defs"]["StepOpening"]["properties"]["y"]["contentEncoding"], "base64");
 }
 
+#[test]
+fn the_example_of_the_specification() {
+    let challenge = Challenge {
+        params: MatrixParams { n: 64, steps: 2, rows: 3 },
+        beacon: Hash([1; 32]),
+        binding: binding(&[2; 32], GpuId::from_bytes([3; 16])),
+    };
+    let (a, b) = operands(&step_key(&challenge.digest(), 0, &Hash::default()), 64);
+    let held = committed(&challenge, |_, _| {});
+    let nonce = Hash([4; 32]);
+    let opening = open_with_own_y(&held, &nonce);
+    let draw = Draw::new(&challenge.digest(), &held.commitment.roots, &nonce);
+    let rows = draw.rows(&challenge.params, opening.steps.iter().map(|s| s.y.as_slice()));
+    let got = [
+        ("binding", challenge.binding.to_string()),
+        ("challenge digest", challenge.digest().to_string()),
+        ("A_0, row 0, first 8", format!("{:?}", &a[..8])),
+        ("B_0, column 0, first 8", format!("{:?}", &b[..8])),
+        ("C_0, row 0, first 4", format!("{:?}", &held.steps[0].product[..4])),
+        ("root_0", held.commitment.roots[0].to_string()),
+        ("root_1", held.commitment.roots[1].to_string()),
+        ("r_0, first 2", format!("{:?}", &draw.vector(0, 64)[..2])),
+        ("y_0, first 2", format!("{:?}", &opening.steps[0].y[..2])),
+        ("rows of step 0", format!("{:?}", rows[0])),
+        ("rows of step 1", format!("{:?}", rows[1])),
+        ("first sibling of step 1", opening.steps[1].paths[0].to_string()),
+    ];
+    let specification = include_str!("../../../docs/PROOF.md");
+    for (what, value) in got {
+        let line = format!("| {what} | `{value}` |");
+        assert!(specification.contains(&line), "docs/PROOF.md has no line {line}");
+    }
+}
+
 static HONEST: LazyLock<(Held, Opening)> = LazyLock::new(|| {
     let held = committed(&challenge(64, 2, 3), |_, _| {});
     let opening = open_with_own_y(&held, &nonce(1));
@@ -493,7 +527,11 @@ proptest! {
             _ => *place.get_mut(&mut open.y) += field::P,
         }
         prop_assume!(opening != *honest);
-        prop_assert!(judge(held, &nonce(1), &opening).is_err());
+        let rejection = judge(held, &nonce(1), &opening).unwrap_err();
+        prop_assert_eq!(rejection.is_wrong_bits(), !matches!(rejection.code(), "element_not_reduced" | "wrong_length"));
+        if what == 5 {
+            prop_assert_eq!(rejection.code(), "element_not_reduced");
+        }
     }
 
     #[test]

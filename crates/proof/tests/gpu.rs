@@ -111,17 +111,17 @@ fn prove_on_all_at_once() {
             .iter()
             .map(|adapter| {
                 scope.spawn(move || {
-                    let mut gpu = GpuProver::open(adapter.index).unwrap();
+                    let mut gpu = GpuProver::open(adapter.index).expect("open");
                     let gpu_id = GpuId::from_bytes([adapter.index as u8; 16]);
                     let challenge = Challenge { binding: binding(&[1; 32], gpu_id), ..challenge(256, 3, 8) };
-                    let commitment = gpu.commit(&challenge, &mut |_| {}).unwrap();
-                    let opening = gpu.open(&nonce).unwrap();
-                    verify(&challenge, &commitment, &nonce, &opening).unwrap();
+                    let commitment = gpu.commit(&challenge, &mut |_| {}).expect("commit");
+                    let opening = gpu.open(&nonce).expect("opening");
+                    verify(&challenge, &commitment, &nonce, &opening).expect("an honest proof");
                     (challenge, commitment, opening)
                 })
             })
             .collect();
-        provers.into_iter().map(|prover| prover.join().unwrap()).collect()
+        provers.into_iter().map(|prover| prover.join().expect("a prover")).collect()
     });
     // Neither's transcript serves for the other.
     let [(first, ..), (_, commitment, opening)] = &commitments[..] else { panic!("two provers") };
