@@ -4,28 +4,9 @@
 //! (a release asked twice, a `ready` that passed a release on the way) leaves the state as it is, so that
 //! first try and retry are one path; what cannot be is refused.
 
+pub use gangline_types::cluster::ClusterState;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-
-/// Where a cluster is in its life.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum ClusterState {
-    /// Placed; its machine has not said yes yet.
-    Requested,
-    /// Its machine took it and is making its container.
-    Starting,
-    /// Usable; the only state that costs.
-    Running,
-    /// To be removed; its machine has not confirmed yet.
-    Releasing,
-    /// Removed, and its machine said so.
-    Released,
-    /// Never ran, or ended unasked.
-    Failed,
-    /// Its machine fell silent. What it left is removed when it comes back.
-    Lost,
-}
 
 /// What can happen to a cluster.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
@@ -55,39 +36,6 @@ pub struct IllegalTransition {
     pub state: ClusterState,
     /// What was said to have happened.
     pub event: ClusterEvent,
-}
-
-impl ClusterState {
-    /// Every state.
-    pub const ALL: [Self; 7] = [
-        Self::Requested,
-        Self::Starting,
-        Self::Running,
-        Self::Releasing,
-        Self::Released,
-        Self::Failed,
-        Self::Lost,
-    ];
-    /// The word used everywhere.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Requested => "requested",
-            Self::Starting => "starting",
-            Self::Running => "running",
-            Self::Releasing => "releasing",
-            Self::Released => "released",
-            Self::Failed => "failed",
-            Self::Lost => "lost",
-        }
-    }
-    /// Whether seconds in this state are charged.
-    pub fn is_metered(self) -> bool {
-        self == Self::Running
-    }
-    /// Whether its GPU is taken: nobody else can hire it.
-    pub fn holds_gpu(self) -> bool {
-        matches!(self, Self::Requested | Self::Starting | Self::Running | Self::Releasing)
-    }
 }
 
 impl ClusterEvent {

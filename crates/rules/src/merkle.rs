@@ -5,23 +5,11 @@
 //! duplicated, so two different lists never share a root). Knows bytes only, not what a leaf says.
 
 use gangline_types::Hash;
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+pub use gangline_types::public::InclusionProof;
 
 const LEAF: &str = "gangline 2026 snapshot leaf";
 const NODE: &str = "gangline 2026 snapshot node";
 const HEAD: &str = "gangline 2026 snapshot head";
-
-/// What joins one leaf to its root: 32 bytes a level of the tree.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct InclusionProof {
-    /// Place of the leaf, from 0.
-    pub index: u32,
-    /// Number of leaves in the tree.
-    pub leaves: u32,
-    /// Hashes of the siblings, from the leaf upwards.
-    pub path: Vec<Hash>,
-}
 
 /// Hashes leaves and nodes; the two domains are keyed once.
 pub(crate) struct Tree {

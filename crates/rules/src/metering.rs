@@ -3,9 +3,8 @@
 //! Only seconds in `running` count ([`crate::lifecycle::ClusterState::is_metered`]). Whole seconds and
 //! millionths of a credit throughout. Knows no renter and no signature: it gives the bytes to sign.
 
-use gangline_types::{ClusterId, GpuId, MicroCredits, UnixSeconds};
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+pub use gangline_types::receipt::{EndedBecause, Receipt};
+use gangline_types::{ClusterId, GpuId, MicroCredits, Seconds, UnixSeconds};
 
 /// Seconds of use; 0 where the end is not after the start.
 pub fn usage_seconds(started: UnixSeconds, ended: UnixSeconds) -> u64 {
@@ -19,97 +18,25 @@ pub fn cost(price_per_hour: MicroCredits, seconds: u64) -> MicroCredits {
     MicroCredits(u64::try_from(cost).unwrap_or(u64::MAX))
 }
 
-/// Why a cluster ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum EndedBecause {
-    /// The renter released it.
-    Released,
-    /// Its owner took the machine back, or refused it.
-    Owner,
-    /// It could not be started.
-    StartFailed,
-    /// Its container ended unasked.
-    Gone,
-    /// Its machine fell silent.
-    MachineSilent,
+/// The receipt of a cluster that ended. One that never ran (`started_at` is none) costs nothing.
+pub fn close(
+    cluster: ClusterId,
+    gpu: GpuId,
+    started_at: Option<UnixSeconds>,
+    ended_at: UnixSeconds,
+    price_per_hour: MicroCredits,
+    because: EndedBecause,
+) -> Receipt {
+    let seconds = usage_seconds(started_at.unwrap_or(ended_at), ended_at);
+    let cost = cost(price_per_hour, seconds);
+    Receipt { cluster, gpu, started_at, ended_at, used: Seconds(seconds), price_per_hour, cost, because }
 }
 
-impl EndedBecause {
-    /// Words for people.
-    pub fn words(self) -> &'static str {
-        match self {
-            Self::Released => "released by the renter",
-            Self::Owner => "ended by the machine's owner",
-            Self::StartFailed => "could not be started",
-            Self::Gone => "its container ended",
-            Self::MachineSilent => "its machine fell silent",
-        }
-    }
-    /// Part of the signed bytes: never renumber.
-    fn code(self) -> u8 {
-        match self {
-            Self::Released => 0,
-            Self::Owner => 1,
-            Self::StartFailed => 2,
-            Self::Gone => 3,
-            Self::MachineSilent => 4,
-        }
-    }
-}
-
-/// What a cluster used and cost.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct Receipt {
-    /// The cluster.
-    pub cluster: ClusterId,
-    /// The GPU it ran on.
-    pub gpu: GpuId,
-    /// When it began to run; the same as its end if it never ran.
-    pub started_at: UnixSeconds,
-    /// When it stopped running.
-    pub ended_at: UnixSeconds,
-    /// Seconds charged.
-    pub seconds: u64,
-    /// Price of an hour, as agreed.
-    pub price_per_hour: MicroCredits,
-    /// Price of those seconds.
-    pub cost: MicroCredits,
-    /// Why it ended.
-    pub ended_because: EndedBecause,
-}
-
-impl Receipt {
-    /// The receipt of a cluster that ran from `started_at` (none: it never ran) to `ended_at`.
-    pub fn close(
-        cluster: ClusterId,
-        gpu: GpuId,
-        started_at: Option<UnixSeconds>,
-        ended_at: UnixSeconds,
-        price_per_hour: MicroCredits,
-        ended_because: EndedBecause,
-    ) -> Self {
-        let started_at = started_at.unwrap_or(ended_at);
-        let seconds = usage_seconds(started_at, ended_at);
-        let cost = cost(price_per_hour, seconds);
-        Self { cluster, gpu, started_at, ended_at, seconds, price_per_hour, cost, ended_because }
-    }
-    /// Whether its seconds and cost follow from its times and price.
-    pub fn adds_up(&self) -> bool {
-        self.seconds == usage_seconds(self.started_at, self.ended_at)
-            && self.cost == cost(self.price_per_hour, self.seconds)
-    }
-    /// The bytes that are signed: a name of what this is, then every field at a fixed place, integers in
-    /// little-endian order.
-    pub fn signing_bytes(&self) -> Vec<u8> {
-        let mut bytes = b"gangline 2026 receipt\0".to_vec();
-        bytes.extend(self.cluster.as_bytes());
-        bytes.extend(self.gpu.as_bytes());
-        let fields = [self.started_at.0, self.ended_at.0, self.seconds, self.price_per_hour.0, self.cost.0];
-        fields.iter().for_each(|field| bytes.extend(field.to_le_bytes()));
-        bytes.push(self.ended_because.code());
-        bytes
-    }
+/// Whether a receipt's seconds and cost follow from its times and price.
+pub fn adds_up(receipt: &Receipt) -> bool {
+    let started_at = receipt.started_at.unwrap_or(receipt.ended_at);
+    receipt.used.0 == usage_seconds(started_at, receipt.ended_at)
+        && receipt.cost == cost(receipt.price_per_hour, receipt.used.0)
 }
 
 #[cfg(test)]
@@ -136,25 +63,25 @@ mod tests {
     fn receipt() -> Receipt {
         let (cluster, gpu) = (ClusterId::from_bytes([1; 16]), GpuId::from_bytes([2; 16]));
         let (started, ended) = (Some(UnixSeconds(1000)), UnixSeconds(1090));
-        Receipt::close(cluster, gpu, started, ended, MicroCredits(400_000), EndedBecause::Released)
+        close(cluster, gpu, started, ended, MicroCredits(400_000), EndedBecause::Released)
     }
 
     #[test]
     fn a_receipt_adds_up() {
         let receipt = receipt();
-        assert_eq!((receipt.seconds, receipt.cost), (90, MicroCredits(10_000)));
-        assert!(receipt.adds_up());
-        assert!(!Receipt { seconds: 91, ..receipt.clone() }.adds_up());
-        assert!(!Receipt { cost: MicroCredits(10_001), ..receipt.clone() }.adds_up());
-        let never = Receipt::close(
+        assert_eq!((receipt.used.0, receipt.cost), (90, MicroCredits(10_000)));
+        assert!(adds_up(&receipt));
+        assert!(!adds_up(&Receipt { used: Seconds(91), ..receipt }));
+        assert!(!adds_up(&Receipt { cost: MicroCredits(10_001), ..receipt }));
+        let never = close(
             receipt.cluster,
             receipt.gpu,
             None,
             UnixSeconds(5),
             MicroCredits(9),
-            EndedBecause::StartFailed,
+            EndedBecause::Failed,
         );
-        assert_eq!((never.seconds, never.cost), (0, MicroCredits(0)));
+        assert_eq!((never.used.0, never.cost), (0, MicroCredits(0)));
         let json = serde_json::to_string(&receipt).unwrap();
         assert_eq!(serde_json::from_str::<Receipt>(&json).unwrap(), receipt);
     }
@@ -165,12 +92,12 @@ mod tests {
             |_| (),
             |receipt| receipt.cluster = ClusterId::from_bytes([9; 16]),
             |receipt| receipt.gpu = GpuId::from_bytes([9; 16]),
-            |receipt| receipt.started_at.0 += 1,
+            |receipt| receipt.started_at = None,
             |receipt| receipt.ended_at.0 += 1,
-            |receipt| receipt.seconds += 1,
+            |receipt| receipt.used.0 += 1,
             |receipt| receipt.price_per_hour.0 += 1,
             |receipt| receipt.cost.0 += 1,
-            |receipt| receipt.ended_because = EndedBecause::Gone,
+            |receipt| receipt.because = EndedBecause::Failed,
         ];
         let bytes: HashSet<_> = changes
             .iter()
@@ -181,7 +108,7 @@ mod tests {
             })
             .collect();
         assert_eq!(bytes.len(), changes.len());
-        assert!(bytes.iter().all(|bytes| bytes.starts_with(b"gangline 2026 receipt\0") && bytes.len() == 95));
+        assert!(bytes.iter().all(|bytes| bytes.starts_with(b"gangline 2026 receipt\0") && bytes.len() == 96));
     }
 
     proptest! {

@@ -39,6 +39,14 @@ impl ClusterState {
             Self::Lost => "lost",
         }
     }
+    /// Whether seconds in this state are charged.
+    pub const fn is_metered(self) -> bool {
+        matches!(self, Self::Running)
+    }
+    /// Whether its GPU is taken: nobody else can hire it.
+    pub const fn holds_gpu(self) -> bool {
+        !self.is_over()
+    }
     /// Whether nothing more will happen to it.
     pub const fn is_over(self) -> bool {
         matches!(self, Self::Released | Self::Failed | Self::Lost)
