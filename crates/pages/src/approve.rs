@@ -1,7 +1,7 @@
 //! Approving a new key in the browser (RFC 8628): type the short code, look at who asks, decide.
 
 use askama::Template;
-use gangline_types::UnixSeconds;
+use gangline_types::{EnrolmentId, UnixSeconds};
 
 use crate::{
     chrome::{Chrome, draw},
@@ -49,6 +49,8 @@ impl Asking {
 pub struct KeyRequest {
     /// The time the page is drawn for.
     pub now: UnixSeconds,
+    /// Its id: the form sends it back, so that nothing but what the page shows can be approved by it.
+    pub enrolment: EnrolmentId,
     /// The short code, as shown in the terminal.
     pub code: String,
     /// What asks.
@@ -58,8 +60,8 @@ pub struct KeyRequest {
     /// What the host says about itself, name and value: host name, system, cores, memory, GPUs. Text
     /// from outside; nothing of it has been checked.
     pub facts: Vec<(String, String)>,
-    /// The network address it asked from, as the server saw it.
-    pub address: String,
+    /// The network address it asked from, as the server saw it, where it is known.
+    pub address: Option<String>,
     /// When it asked.
     pub asked_at: UnixSeconds,
     /// When the code stops working.

@@ -102,8 +102,11 @@ impl Chart {
             before = Some(*p);
         }
         let _ = write!(area, "V{HEIGHT}H{}Z", tenths(run_start(&area, 0)));
-        let ticks =
-            (0..=top / step).rev().map(|i| (HEIGHT - HEIGHT * i * step / top, ui::n(i * step))).collect();
+        let tick = |i: u64| {
+            let value = i.saturating_mul(step);
+            ((HEIGHT as u128 - HEIGHT as u128 * value.min(top) as u128 / top as u128) as u64, ui::n(value))
+        };
+        let ticks = (0..=top / step).rev().map(tick).collect();
         let words = format!(
             "from {} at first to {} last, between {} and {}",
             ui::n(first.value),

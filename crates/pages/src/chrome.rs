@@ -16,7 +16,7 @@ pub enum Theme {
 }
 
 impl Theme {
-    /// `auto`, `dark` or `light`: the value of the cookie and of the form field `t`.
+    /// `auto`, `dark` or `light`: the value of the cookie and of the form field `theme`.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Auto => "auto",

@@ -1,5 +1,7 @@
 //! The explorer: the whole network on one page, from public rows only.
 
+use std::borrow::Borrow;
+
 use askama::Template;
 use gangline_types::{
     AdapterKind, Seconds, Standing, Text, UnixSeconds,
@@ -66,14 +68,19 @@ impl GpuFilter {
         !self.query.is_empty() || self.standing.is_some()
     }
 
-    /// The address of the page after `cursor`, with the same filter.
-    fn next_href(&self, cursor: &str) -> String {
-        let standing = self.standing.map_or("", Standing::as_str);
-        format!(
-            "/?q={}&standing={standing}&after={}#gpus",
-            paths::percent(&self.query),
-            paths::percent(cursor)
-        )
+    /// The address of a listing with the same text sought, this standing, from this cursor.
+    fn href(&self, standing: impl Borrow<Option<Standing>>, after: Option<&str>) -> String {
+        let mut query = Vec::new();
+        if !self.query.is_empty() {
+            query.push(format!("q={}", paths::percent(&self.query)));
+        }
+        if let Some(standing) = standing.borrow() {
+            query.push(format!("standing={standing}"));
+        }
+        if let Some(after) = after {
+            query.push(format!("after={}", paths::percent(after)));
+        }
+        if query.is_empty() { "/#gpus".into() } else { format!("/?{}#gpus", query.join("&")) }
     }
 }
 

@@ -11,16 +11,16 @@
 //!
 //! | method and path | fields | from |
 //! |---|---|---|
-//! | POST `/theme` | `t` (`auto`, `dark`, `light`), `back` (path to return to) | every page |
-//! | POST `/sign-out` | | every page when signed in |
-//! | GET `/` | `q`, `standing`, `after` | explorer, search |
+//! | POST `/theme` | `theme` (`auto`, `dark`, `light`), `back` (path to return to) | every page |
+//! | POST `/leave` | | every page when signed in |
+//! | GET `/` | `q`, `standing`, `after` (left out where empty, but for `q`) | [`explorer`], search |
 //! | POST `/enter/{token}` | | [`enter`] |
 //! | GET `/approve` | `code` | [`approve`] |
-//! | POST `/approve` | `code`, `decision` (`approve`, `deny`) | [`approve`] |
-//! | POST `/console/invite` | `role` (`supplier`, `renter`, `operator`), `name` | [`operator`] |
-//! | POST `/console/keys/revoke` | `key` | [`operator`], [`supplier`], [`renter`] |
-//! | POST `/console/gpus/label` | `gpu`, `label` | [`supplier`] |
-//! | POST `/console/clusters/release` | `cluster` | [`renter`] |
+//! | POST `/approve` | `enrolment`, `decision` (`approve`, `deny`) | [`approve`] |
+//! | POST `/console/invite` | `role` (`supplier`, `renter`, `operator`) and `name`, or `account` | [`operator`] |
+//! | POST `/console/keys/{key}/revoke` | | [`operator`], [`supplier`], [`renter`] |
+//! | POST `/console/gpus/{gpu}/label` | `label` | [`supplier`] |
+//! | POST `/console/clusters/{cluster}/release` | | [`renter`] |
 
 mod api;
 mod approve;

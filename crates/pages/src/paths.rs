@@ -21,17 +21,9 @@ pub fn gpu(id: &GpuId) -> String {
     format!("/gpu/{id}")
 }
 
-/// One snapshot's page: `/snapshots/SEASON-PERIOD`, since periods count anew in each season.
-pub fn snapshot(season: u32, period: u32) -> String {
-    format!("{SNAPSHOTS}/{season}-{period}")
-}
-
-/// Season and period of the last part of a snapshot's path (`1-42`); `None` if it is not one.
-pub fn parse_snapshot(segment: &str) -> Option<(u32, u32)> {
-    let (season, period) = segment.split_once('-')?;
-    let parsed = (season.parse().ok()?, period.parse().ok()?);
-    // One spelling only: no signs, no leading zeros.
-    (snapshot(parsed.0, parsed.1) == format!("{SNAPSHOTS}/{segment}")).then_some(parsed)
+/// One snapshot's page, by the number of its period.
+pub fn snapshot(period: u32) -> String {
+    format!("{SNAPSHOTS}/{period}")
 }
 
 /// The page of a one-time sign-in link.
@@ -55,14 +47,6 @@ pub fn percent(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn snapshots_have_one_spelling() {
-        assert_eq!(parse_snapshot("1-42"), Some((1, 42)));
-        for bad in ["", "1", "-1", "1-", "01-2", "1-+2", "1-2-3", "1-99999999999"] {
-            assert_eq!(parse_snapshot(bad), None, "{bad}");
-        }
-    }
 
     #[test]
     fn queries_cannot_leave_their_place() {

@@ -8,7 +8,7 @@ use gangline_types::{
 
 use crate::{
     chrome::{Chrome, draw},
-    paths, ui,
+    ui,
 };
 
 /// What the list of snapshots shows.
@@ -20,8 +20,8 @@ pub struct SnapshotsView {
     pub season: Option<PublicSeason>,
     /// One page of snapshots, newest first.
     pub snapshots: Vec<PublicSnapshot>,
-    /// Cursor of the next page, as the query value `after`; `None` on the last page.
-    pub next: Option<String>,
+    /// First period of the page of older snapshots, as the query value `from`; `None` on the last page.
+    pub older_from: Option<u32>,
     /// This network's address as others reach it, for `gangline verify`: `https://host`.
     pub origin: String,
 }
@@ -33,11 +33,10 @@ pub struct SnapshotView {
     pub now: UnixSeconds,
     /// The snapshot.
     pub snapshot: PublicSnapshot,
-    /// One page of its entries in the order of their GPU ids.
+    /// Its entries in the order of their GPU ids; the first some hundred of them are enough, the page
+    /// says how many more there are.
     pub entries: Vec<PublicEntry>,
-    /// Cursor of the next page of entries, as the query value `after`; `None` on the last page.
-    pub next: Option<String>,
-    /// Whether there is a later snapshot in this season.
+    /// Whether there is a later snapshot.
     pub has_later: bool,
     /// Path of the whole snapshot as JSON in the API.
     pub data_href: String,
@@ -58,6 +57,13 @@ struct One<'a> {
     c: &'a Chrome,
     v: &'a SnapshotView,
     s: &'a PublicSnapshot,
+}
+
+impl One<'_> {
+    /// Entries that are not on the page.
+    fn hidden(&self) -> u64 {
+        u64::from(self.s.gpus).saturating_sub(self.v.entries.len() as u64)
+    }
 }
 
 /// Draws the list of snapshots.

@@ -90,6 +90,8 @@ pub struct ClusterRow {
     pub account: String,
     /// When it was asked for.
     pub asked_at: UnixSeconds,
+    /// When it ends by itself.
+    pub until: UnixSeconds,
     /// When it was released; `None` while it is not.
     pub ended_at: Option<UnixSeconds>,
     /// Metered GPU-seconds so far.

@@ -43,8 +43,6 @@ pub struct ReceiptRow {
     pub cost: MicroCredits,
     /// Hash of the receipt.
     pub hash: Hash,
-    /// Path of the receipt as JSON in the API.
-    pub href: String,
 }
 
 #[derive(Template)]

@@ -1,7 +1,10 @@
 //! The supplier's console: my machines and GPUs, my keys, my statement.
 
 use askama::Template;
-use gangline_types::{GpuId, MachineId, MicroCredits, Share, UnixSeconds, public::PublicGpu};
+use gangline_types::{
+    GpuId, MachineId, MicroCredits, Share, UnixSeconds,
+    public::{InclusionProof, PublicGpu},
+};
 
 use super::{KeyRow, Notice};
 use crate::{
@@ -78,15 +81,11 @@ pub struct Statement {
     pub total: MicroCredits,
     /// The latest shares, newest period first.
     pub lines: Vec<StatementLine>,
-    /// Path of the whole statement as JSON in the API.
-    pub data_href: String,
 }
 
 /// One GPU's share of one period.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StatementLine {
-    /// Season of the snapshot.
-    pub season: u32,
     /// Period of the snapshot.
     pub period: u32,
     /// The GPU.
@@ -95,8 +94,8 @@ pub struct StatementLine {
     pub minutes: u32,
     /// Its share.
     pub share: Share,
-    /// Path of its inclusion proof as JSON in the API.
-    pub inclusion_href: String,
+    /// The way from this line to the snapshot's root.
+    pub inclusion: InclusionProof,
 }
 
 #[derive(Template)]

@@ -179,7 +179,7 @@ pub fn explorer_view(w: &Words, rows: usize) -> ExplorerView {
         filter: GpuFilter { query: w.0.clone().unwrap_or_default(), standing: None, continued: false },
         next: Some(w.say("cursor-1")),
         season: Some(season()),
-        snapshots: (1_406..1_412).rev().map(|p| public_snapshot(&mut d, p)).collect(),
+        snapshots: (1_408..1_412).rev().map(|p| public_snapshot(&mut d, p)).collect(),
     }
 }
 
@@ -242,7 +242,7 @@ pub fn gpu_view(w: &Words, software: bool) -> GpuView {
             elapsed_millis: 4_300 + d.below(400),
             profile: if accepted { gpu.profile } else { Profile::default() },
         };
-        ProofRow { transcript_href: format!("/api/v1/proofs/{}", proof.id), proof }
+        ProofRow { transcript_href: format!("/api/v1/public/proofs/{}", proof.id), proof }
     });
     let proofs = proofs.collect();
     let shares = (1_400..1_412u32)
@@ -271,7 +271,7 @@ pub fn snapshots_view(w: &Words) -> SnapshotsView {
         now: NOW,
         season: Some(season()),
         snapshots: (1_380..1_412).rev().map(|p| public_snapshot(&mut d, p)).collect(),
-        next: Some(w.say("1379")),
+        older_from: Some(1_348),
         origin: w.say("https://gangline.example"),
     }
 }
@@ -287,9 +287,8 @@ pub fn snapshot_view(w: &Words) -> SnapshotView {
                 entry(&mut d, id)
             })
             .collect(),
-        next: Some(w.say("gpu_0")),
         has_later: false,
-        data_href: w.say("/api/v1/snapshots/2-1411"),
+        data_href: w.say("/api/v1/public/snapshots/1411"),
         origin: w.say("https://gangline.example"),
     }
 }
@@ -308,6 +307,7 @@ pub fn key_request(w: &Words) -> KeyRequest {
     let fact = |name: &str, value: &str| (w.say(name), w.say(value));
     KeyRequest {
         now: NOW,
+        enrolment: EnrolmentId::from_bytes([9; 16]),
         code: w.say("KXTR-7WBN"),
         asking: Asking::Machine,
         fingerprint: w.say("SHA256:3f9a 01c2 77de 4b10 9c55 aa0e 6d21 f0b8"),
@@ -318,7 +318,7 @@ pub fn key_request(w: &Words) -> KeyRequest {
             fact("Memory", "64 GiB"),
             fact("GPUs", "2 x NVIDIA GeForce RTX 4090"),
         ],
-        address: w.say("203.0.113.44"),
+        address: Some(w.say("203.0.113.44")),
         asked_at: UnixSeconds(NOW.0 - 48),
         expires_at: NOW.plus(552),
         account: w.say("North Shed Computing"),
@@ -363,6 +363,7 @@ fn cluster_rows(d: &mut Dice, w: &Words) -> Vec<ClusterRow> {
             model: w.say(MODELS[i].0),
             account: w.say("Fjord Labs"),
             asked_at: UnixSeconds(NOW.0 - 900 - 5_000 * i as u64),
+            until: NOW.plus(7_200),
             ended_at: ended.then_some(UnixSeconds(NOW.0 - 400 * i as u64)),
             gpu_seconds: Seconds(if i == 1 { 0 } else { 780 + d.below(5_000) }),
             price_per_hour: MicroCredits(340_000),
@@ -449,12 +450,15 @@ pub fn supplier_view(w: &Words) -> SupplierView {
     let lines = (1_404..1_412u32).rev().flat_map(|period| gpus.iter().map(move |gpu| (period, *gpu)));
     let lines: Vec<_> = lines
         .map(|(period, gpu)| StatementLine {
-            season: 2,
             period,
             gpu,
             minutes: 60,
             share: MicroCredits(d.below(90_000_000)),
-            inclusion_href: w.say(&format!("/api/v1/snapshots/2-{period}/entries/{gpu}")),
+            inclusion: InclusionProof {
+                index: 411,
+                leaves: 4_191,
+                path: (0..13).map(|_| d.hash()).collect(),
+            },
         })
         .collect();
     SupplierView {
@@ -466,12 +470,7 @@ pub fn supplier_view(w: &Words) -> SupplierView {
         origin: w.say("https://gangline.example"),
         machines,
         keys: key_rows(&mut d, w, 3),
-        statement: Statement {
-            season: 2,
-            total: MicroCredits(84_214_000_771),
-            lines,
-            data_href: w.say("/api/v1/statement"),
-        },
+        statement: Statement { season: 2, total: MicroCredits(84_214_000_771), lines },
     }
 }
 
@@ -484,7 +483,6 @@ pub fn renter_view(w: &Words) -> RenterView {
         gpu_seconds: Seconds(4_211),
         cost: MicroCredits(397_705),
         hash: d.hash(),
-        href: w.say("/api/v1/receipts/1"),
     });
     let receipts = receipts.collect();
     RenterView {
@@ -584,7 +582,7 @@ pub fn gallery(w: &Words, theme: Theme) -> Vec<(&'static str, String)> {
         ("gpu", gpu(&at("/gpu/gpu_1", None), &gpu_view(w, false))),
         ("gpu-software", gpu(&at("/gpu/gpu_2", None), &gpu_view(w, true))),
         ("snapshots", snapshots(&at("/snapshots", None), &snapshots_view(w))),
-        ("snapshot", snapshot(&at("/snapshots/2-1411", None), &snapshot_view(w))),
+        ("snapshot", snapshot(&at("/snapshots/1411", None), &snapshot_view(w))),
         ("enter", enter(&at("/enter/x", None), &enter_view(w))),
         ("approve", some(ApproveView::Type { problem: None, code: String::new() })),
         (
