@@ -74,6 +74,17 @@ pub struct PublicUptime {
     pub hour: Hour,
     /// Bit m is minute m of the hour.
     pub bits: UptimeHour,
+    /// Of those, the minutes whose beats came only after their period's snapshot was taken: uptime, but
+    /// not counted in that snapshot.
+    #[serde(default)]
+    pub late: UptimeHour,
+}
+
+impl PublicUptime {
+    /// The minutes that snapshots count.
+    pub fn counted(&self) -> UptimeHour {
+        UptimeHour(self.bits.0 & !self.late.0)
+    }
 }
 
 /// One proof's outcome; its whole transcript can be downloaded by its id.

@@ -7,10 +7,10 @@ use super::tree::Tree;
 const ALLOWED: &[(&str, &[&str])] = &[
     ("gangline-types", &[]),
     ("gangline-proof", &["types"]),
-    ("gangline-wire", &["types"]),
+    ("gangline-wire", &["types", "proof"]),
     ("gangline-guard", &["types", "wire"]),
-    ("gangline-rules", &["types", "proof"]),
-    ("gangline-store", &["types", "wire", "rules", "guard"]),
+    ("gangline-rules", &["types"]),
+    ("gangline-store", &["types", "proof", "wire", "rules", "guard"]),
     ("gangline-pages", &["types"]),
     ("gangline-server", &["types", "proof", "wire", "guard", "rules", "store", "pages"]),
     ("gangline-worker", &["types", "wire", "proof"]),

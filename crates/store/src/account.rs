@@ -1,0 +1,262 @@
+//! Accounts, the one-time links that make and open them, and browser sessions.
+
+use gangline_guard::{Permit, SessionRecord, act};
+use gangline_types::{AccountId, Hash, Label, LinkId, SessionId, UnixSeconds};
+use gangline_wire::api::account::Role;
+
+use crate::{
+    Store, StoreError,
+    open::commit,
+    sql::{Columns, Id, audit, word},
+};
+
+/// How long a session may lie idle, in seconds: a day.
+const SESSION_IDLE_SECONDS: u64 = 24 * 3600;
+/// How often its last use is written down, in seconds.
+const SEEN_EVERY_SECONDS: u64 = 300;
+
+/// Whom a link is for.
+#[derive(Clone, Debug)]
+pub enum InviteTarget {
+    /// A new account.
+    New {
+        /// Its id.
+        account: AccountId,
+        /// Its name.
+        name: Label,
+        /// What it may do.
+        role: Role,
+    },
+    /// One that exists.
+    Known(AccountId),
+}
+
+/// A link to be made.
+#[derive(Clone, Debug)]
+pub struct NewLink {
+    /// Its id.
+    pub id: LinkId,
+    /// Hash of its secret.
+    pub secret: Hash,
+    /// Until when.
+    pub expires_at: UnixSeconds,
+}
+
+/// A link as it is.
+#[derive(Clone, Debug)]
+pub struct LinkRow {
+    /// Name of the account it opens.
+    pub name: Label,
+    /// That account's role.
+    pub role: Role,
+    /// Whether it can still be used.
+    pub usable: bool,
+}
+
+/// A session to be made.
+#[derive(Clone, Debug)]
+pub struct NewSession {
+    /// Its id.
+    pub id: SessionId,
+    /// Hash of its secret.
+    pub secret: Hash,
+    /// Until when at the latest.
+    pub expires_at: UnixSeconds,
+}
+
+/// A session as it is.
+#[derive(Clone, Debug)]
+pub struct SessionRow {
+    /// For the guard.
+    pub record: SessionRecord,
+    /// The account's name.
+    pub name: Label,
+}
+
+/// An account for the operator's console.
+#[derive(Clone, Debug)]
+pub struct AccountRow {
+    /// Its id.
+    pub account: AccountId,
+    /// Its name.
+    pub name: Label,
+    /// Its role.
+    pub role: Role,
+    /// Since when.
+    pub created_at: UnixSeconds,
+    /// Machines that have not left.
+    pub machines: u64,
+    /// Last use of a session of it.
+    pub seen_at: Option<UnixSeconds>,
+}
+
+impl Store {
+    /// Makes a one-time link, and the account it opens if that is new.
+    pub async fn invite(&self, permit: Permit<act::Invite>, target: InviteTarget, link: NewLink) -> Result<AccountId, StoreError> {
+        let doing = "making a one-time link";
+        let mut tx = self.begin(doing).await?;
+        let account = match &target {
+            InviteTarget::New { account, name, role } => {
+                sqlx::query("INSERT INTO account (id, name, role, created_at) VALUES (?, ?, ?, ?)")
+                    .bind(account.blob())
+                    .bind(name.as_str())
+                    .bind(word(role))
+                    .bind(permit.at().0 as i64)
+                    .execute(&mut *tx)
+                    .await
+                    .map_err(StoreError::sql(doing))?;
+                *account
+            }
+            InviteTarget::Known(account) => *account,
+        };
+        let made = sqlx::query(
+            "INSERT INTO link (id, secret, account, created_at, expires_at) SELECT ?, ?, id, ?, ? FROM account WHERE id = ?",
+        )
+        .bind(link.id.blob())
+        .bind(link.secret.0.to_vec())
+        .bind(permit.at().0 as i64)
+        .bind(link.expires_at.0 as i64)
+        .bind(account.blob())
+        .execute(&mut *tx)
+        .await
+        .map_err(StoreError::sql(doing))?;
+        if made.rows_affected() == 0 {
+            return Err(StoreError::Gone("there is no such account"));
+        }
+        audit(&mut tx, &permit, &format!("a one-time link for {account}")).await?;
+        commit(tx, doing).await?;
+        Ok(account)
+    }
+
+    /// What a link is for.
+    pub async fn link(&self, secret: &Hash, now: UnixSeconds) -> Result<Option<LinkRow>, StoreError> {
+        let row = sqlx::query(
+            "SELECT a.name, a.role, l.used_at IS NULL AND l.expires_at > ? AS usable FROM link l JOIN account a ON a.id = l.account WHERE l.secret = ?",
+        )
+        .bind(now.0 as i64)
+        .bind(secret.0.to_vec())
+        .fetch_optional(&self.read)
+        .await
+        .map_err(StoreError::sql("reading a one-time link"))?;
+        row.map(|r| Ok(LinkRow { name: label(&r.text("name")?), role: r.word("role")?, usable: r.int("usable")? == 1 })).transpose()
+    }
+
+    /// Ends a link and begins a session; `None` if it was used or ran out.
+    pub async fn use_link(
+        &self, permit: Permit<act::UseLink>, secret: &Hash, session: NewSession,
+    ) -> Result<Option<SessionRecord>, StoreError> {
+        let doing = "using a one-time link";
+        let now = permit.at().0 as i64;
+        let mut tx = self.begin(doing).await?;
+        let row = sqlx::query("UPDATE link SET used_at = ?1 WHERE secret = ?2 AND used_at IS NULL AND expires_at > ?1 RETURNING account")
+            .bind(now)
+            .bind(secret.0.to_vec())
+            .fetch_optional(&mut *tx)
+            .await
+            .map_err(StoreError::sql(doing))?;
+        let Some(row) = row else { return Ok(None) };
+        let account: AccountId = row.id("account")?;
+        sqlx::query("INSERT INTO session (id, secret, account, created_at, seen_at, expires_at) VALUES (?, ?, ?, ?, ?, ?)")
+            .bind(session.id.blob())
+            .bind(session.secret.0.to_vec())
+            .bind(account.blob())
+            .bind(now)
+            .bind(now)
+            .bind(session.expires_at.0 as i64)
+            .execute(&mut *tx)
+            .await
+            .map_err(StoreError::sql(doing))?;
+        let role = sqlx::query("SELECT role FROM account WHERE id = ?")
+            .bind(account.blob())
+            .fetch_one(&mut *tx)
+            .await
+            .map_err(StoreError::sql(doing))?
+            .word("role")?;
+        audit(&mut tx, &permit, &format!("a session of {account}")).await?;
+        commit(tx, doing).await?;
+        Ok(Some(SessionRecord { session: session.id, account, role }))
+    }
+
+    /// The session with this secret, if it is alive.
+    pub async fn session(&self, secret: &Hash, now: UnixSeconds) -> Result<Option<SessionRow>, StoreError> {
+        let doing = "reading a session";
+        let row = sqlx::query(
+            "SELECT s.id, s.account, s.seen_at, a.role, a.name FROM session s JOIN account a ON a.id = s.account WHERE s.secret = ? AND s.expires_at > ? AND s.seen_at > ?",
+        )
+        .bind(secret.0.to_vec())
+        .bind(now.0 as i64)
+        .bind(now.0.saturating_sub(SESSION_IDLE_SECONDS) as i64)
+        .fetch_optional(&self.read)
+        .await
+        .map_err(StoreError::sql(doing))?;
+        let Some(row) = row else { return Ok(None) };
+        let record = SessionRecord { session: row.id("id")?, account: row.id("account")?, role: row.word("role")? };
+        if now.since(row.at("seen_at")?) > SEEN_EVERY_SECONDS {
+            sqlx::query("UPDATE session SET seen_at = ? WHERE id = ?")
+                .bind(now.0 as i64)
+                .bind(record.session.blob())
+                .execute(&self.write)
+                .await
+                .map_err(StoreError::sql(doing))?;
+        }
+        Ok(Some(SessionRow { record, name: label(&row.text("name")?) }))
+    }
+
+    /// Ends the permit's own session.
+    pub async fn end_session(&self, permit: Permit<act::ReadAccount>) -> Result<(), StoreError> {
+        let gangline_guard::Principal::Person { session, .. } = permit.principal() else {
+            return Err(StoreError::Gone("only a browser has a session to end"));
+        };
+        sqlx::query("DELETE FROM session WHERE id = ?")
+            .bind(session.blob())
+            .execute(&self.write)
+            .await
+            .map_err(StoreError::sql("ending a session"))?;
+        Ok(())
+    }
+
+    /// Whether anyone has ever been made operator.
+    pub async fn has_operator(&self) -> Result<Option<AccountId>, StoreError> {
+        let row = sqlx::query("SELECT id FROM account WHERE role = 'operator' ORDER BY created_at LIMIT 1")
+            .fetch_optional(&self.read)
+            .await
+            .map_err(StoreError::sql("looking for the operator"))?;
+        row.map(|r| r.id("id")).transpose()
+    }
+
+    /// Name of an account.
+    pub async fn account_name(&self, permit: &Permit<act::ReadAccount>) -> Result<Label, StoreError> {
+        let row = sqlx::query("SELECT name FROM account WHERE id = ?")
+            .bind(permit.on().account.blob())
+            .fetch_one(&self.read)
+            .await
+            .map_err(StoreError::sql("reading an account"))?;
+        Ok(label(&row.text("name")?))
+    }
+
+    /// Every account, newest first, at most 500.
+    pub async fn accounts(&self, _: &Permit<act::Operate>) -> Result<Vec<AccountRow>, StoreError> {
+        sqlx::query(
+            "SELECT a.id, a.name, a.role, a.created_at, (SELECT count(*) FROM machine m WHERE m.account = a.id AND m.left_at IS NULL) AS machines, (SELECT max(seen_at) FROM session s WHERE s.account = a.id) AS seen_at FROM account a ORDER BY a.created_at DESC, a.id LIMIT 500",
+        )
+        .fetch_all(&self.read)
+        .await
+        .map_err(StoreError::sql("listing accounts"))?
+        .iter()
+        .map(|r| {
+            Ok(AccountRow {
+                account: r.id("id")?,
+                name: label(&r.text("name")?),
+                role: r.word("role")?,
+                created_at: r.at("created_at")?,
+                machines: r.int("machines")?,
+                seen_at: r.at_or_none("seen_at")?,
+            })
+        })
+        .collect()
+    }
+}
+
+pub(crate) fn label(text: &str) -> Label {
+    Label::lossy(text)
+}

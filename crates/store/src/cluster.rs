@@ -1,0 +1,357 @@
+//! Clusters from request to receipt.
+
+use gangline_guard::{Permit, act, policy::on};
+use gangline_types::{
+    AdapterKind, ClusterId, GpuId, MicroCredits, Profile, Standing, Text, UnixSeconds, cluster::ClusterState, receipt::EndedBecause,
+};
+use gangline_wire::api::{cluster::SignedReceipt, machine::Offer};
+use sqlx::sqlite::SqliteRow;
+
+use crate::{
+    Store, StoreError,
+    open::commit,
+    sql::{Columns, Id, audit, json, word},
+};
+
+/// A GPU that is offered, for placement.
+#[derive(Clone, Debug)]
+pub struct Candidate {
+    /// For the guard and for the cluster's row.
+    pub resource: on::Gpu,
+    /// At what.
+    pub offer: Offer,
+    /// Its standing.
+    pub standing: Standing,
+    /// Kind as claimed.
+    pub kind: AdapterKind,
+    /// What it has shown.
+    pub profile: Profile,
+    /// Last beat.
+    pub beat_at: UnixSeconds,
+    /// Whether it runs a cluster.
+    pub hired: bool,
+}
+
+/// A cluster to be written down.
+#[derive(Clone, Debug)]
+pub struct NewCluster {
+    /// Its id.
+    pub cluster: ClusterId,
+    /// Where.
+    pub gpu: on::Gpu,
+    /// At what.
+    pub offer: Offer,
+    /// Its Ray token.
+    pub token: String,
+    /// It ends by itself then.
+    pub until: UnixSeconds,
+}
+
+/// A cluster as it is.
+#[derive(Clone)]
+pub struct ClusterRow {
+    /// For the guard.
+    pub resource: on::Cluster,
+    /// The GPU it runs on.
+    pub gpu: GpuId,
+    /// Its model as claimed.
+    pub model: Text<128>,
+    /// How it is.
+    pub state: ClusterState,
+    /// In words.
+    pub detail: Text<400>,
+    /// Confinement as read back by the machine.
+    pub evidence: Option<String>,
+    /// Its Ray token, while it has one.
+    pub token: Option<String>,
+    /// Price of an hour.
+    pub price_per_hour: MicroCredits,
+    /// Memory it may have.
+    pub memory_bytes: u64,
+    /// Processor time it may have.
+    pub cpus_millis: u32,
+    /// Asked for.
+    pub created_at: UnixSeconds,
+    /// Ray answered.
+    pub started_at: Option<UnixSeconds>,
+    /// Metering ended.
+    pub ended_at: Option<UnixSeconds>,
+    /// It ends by itself then.
+    pub until: UnixSeconds,
+    /// The machine last spoke of it.
+    pub seen_at: UnixSeconds,
+    /// Why it ended.
+    pub because: Option<EndedBecause>,
+    /// Once closed.
+    pub receipt: Option<SignedReceipt>,
+}
+
+/// What a closed cluster leaves.
+#[derive(Clone, Debug)]
+pub struct ClosedCluster {
+    /// Which.
+    pub cluster: ClusterId,
+    /// How it ended.
+    pub state: ClusterState,
+    /// Why.
+    pub because: EndedBecause,
+    /// When metering ended.
+    pub ended_at: UnixSeconds,
+    /// In words.
+    pub detail: Text<400>,
+    /// The network's half of the receipt.
+    pub receipt: SignedReceipt,
+}
+
+fn cluster_row(row: &SqliteRow) -> Result<ClusterRow, StoreError> {
+    let claim: gangline_types::GpuClaim = row.json("claim")?;
+    Ok(ClusterRow {
+        resource: on::Cluster { cluster: row.id("id")?, renter: row.id("account")?, machine: row.id("machine")? },
+        gpu: row.id("gpu")?,
+        model: claim.model,
+        state: row.word("state")?,
+        detail: Text::lossy(&row.text("detail")?),
+        evidence: row.text_or_none("evidence")?,
+        token: row.text_or_none("token")?,
+        price_per_hour: row.money("price_per_hour")?,
+        memory_bytes: row.int("memory_bytes")?,
+        cpus_millis: row.int("cpus_millis")? as u32,
+        created_at: row.at("created_at")?,
+        started_at: row.at_or_none("started_at")?,
+        ended_at: row.at_or_none("ended_at")?,
+        until: row.at("until")?,
+        seen_at: row.at("seen_at")?,
+        because: row.text_or_none("because")?.and_then(|w| crate::sql::unword(&w)),
+        receipt: row.json_or_none("receipt")?,
+    })
+}
+
+impl Store {
+    /// Every offered GPU of machines that are here and not paused.
+    pub async fn candidates(&self, _: &Permit<act::Hire>) -> Result<Vec<Candidate>, StoreError> {
+        let rows = sqlx::query(
+            "SELECT g.*, m.account, EXISTS (SELECT 1 FROM cluster c WHERE c.gpu = g.id AND c.state IN ('requested', 'starting', 'running', 'releasing')) AS hired FROM gpu g JOIN machine m ON m.id = g.machine WHERE g.offer IS NOT NULL AND g.present = 1 AND m.left_at IS NULL AND m.paused = 0",
+        )
+        .fetch_all(&self.read)
+        .await
+        .map_err(StoreError::sql("listing offers"))?;
+        rows.iter()
+            .map(|r| {
+                let gpu = crate::machine::gpu_row(r)?;
+                Ok(Candidate {
+                    resource: gpu.resource,
+                    offer: r.json("offer")?,
+                    standing: gpu.standing,
+                    kind: gpu.claim.kind,
+                    profile: gpu.profile,
+                    beat_at: gpu.beat_at,
+                    hired: r.int("hired")? == 1,
+                })
+            })
+            .collect()
+    }
+
+    /// Writes a hire down; [`StoreError::Gone`] if somebody else was quicker.
+    pub async fn hire(&self, permit: Permit<act::Hire>, new: &NewCluster) -> Result<(), StoreError> {
+        let doing = "writing a hire down";
+        let renter = permit.principal().account().ok_or(StoreError::Gone("only an account hires"))?;
+        let mut tx = self.begin(doing).await?;
+        let made = sqlx::query(
+            "INSERT INTO cluster (id, account, machine, gpu, state, token, price_per_hour, memory_bytes, cpus_millis, created_at, until, seen_at) VALUES (?, ?, ?, ?, 'requested', ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+        )
+        .bind(new.cluster.blob())
+        .bind(renter.blob())
+        .bind(new.gpu.machine.blob())
+        .bind(new.gpu.gpu.blob())
+        .bind(&new.token)
+        .bind(new.offer.price_per_hour.0 as i64)
+        .bind(new.offer.memory_bytes as i64)
+        .bind(new.offer.cpus_millis as i64)
+        .bind(permit.at().0 as i64)
+        .bind(new.until.0 as i64)
+        .bind(permit.at().0 as i64)
+        .execute(&mut *tx)
+        .await
+        .map_err(StoreError::sql(doing))?;
+        if made.rows_affected() == 0 {
+            return Err(StoreError::Gone("somebody else hired this GPU a moment ago; ask again"));
+        }
+        audit(&mut tx, &permit, &format!("{} on {}", new.cluster, new.gpu.gpu)).await?;
+        commit(tx, doing).await
+    }
+
+    /// A cluster as a resource.
+    pub async fn cluster_resource(&self, cluster: ClusterId) -> Result<Option<on::Cluster>, StoreError> {
+        let row = sqlx::query("SELECT id, account, machine FROM cluster WHERE id = ?")
+            .bind(cluster.blob())
+            .fetch_optional(&self.read)
+            .await
+            .map_err(StoreError::sql("looking a cluster up"))?;
+        row.map(|r| Ok(on::Cluster { cluster: r.id("id")?, renter: r.id("account")?, machine: r.id("machine")? })).transpose()
+    }
+
+    async fn cluster_row(&self, cluster: ClusterId) -> Result<ClusterRow, StoreError> {
+        let row = sqlx::query("SELECT c.*, g.claim FROM cluster c JOIN gpu g ON g.id = c.gpu WHERE c.id = ?")
+            .bind(cluster.blob())
+            .fetch_one(&self.read)
+            .await
+            .map_err(StoreError::sql("reading a cluster"))?;
+        cluster_row(&row)
+    }
+
+    /// The permit's cluster.
+    pub async fn cluster(&self, permit: &Permit<act::UseCluster>) -> Result<ClusterRow, StoreError> {
+        self.cluster_row(permit.on().cluster).await
+    }
+
+    /// The permit's cluster, for whoever ended it.
+    pub async fn released_cluster(&self, cluster: ClusterId, _: &Permit<act::Reconcile>) -> Result<ClusterRow, StoreError> {
+        self.cluster_row(cluster).await
+    }
+
+    /// The account's clusters, newest first, at most 100.
+    pub async fn clusters_of(&self, permit: &Permit<act::ReadAccount>) -> Result<Vec<ClusterRow>, StoreError> {
+        let rows = sqlx::query("SELECT c.*, g.claim FROM cluster c JOIN gpu g ON g.id = c.gpu WHERE c.account = ? ORDER BY c.created_at DESC, c.id LIMIT 100")
+            .bind(permit.on().account.blob())
+            .fetch_all(&self.read)
+            .await
+            .map_err(StoreError::sql("listing clusters"))?;
+        rows.iter().map(cluster_row).collect()
+    }
+
+    /// Every cluster, newest first, at most 100.
+    pub async fn all_clusters(&self, _: &Permit<act::Operate>) -> Result<Vec<ClusterRow>, StoreError> {
+        let rows = sqlx::query("SELECT c.*, g.claim FROM cluster c JOIN gpu g ON g.id = c.gpu ORDER BY c.created_at DESC, c.id LIMIT 100")
+            .fetch_all(&self.read)
+            .await
+            .map_err(StoreError::sql("listing clusters"))?;
+        rows.iter().map(cluster_row).collect()
+    }
+
+    /// Clusters on the permit's machine that are not over, or wait for its signature on their receipt.
+    pub async fn clusters_on(&self, permit: &Permit<act::Supply>) -> Result<Vec<ClusterRow>, StoreError> {
+        let rows = sqlx::query(
+            "SELECT c.*, g.claim FROM cluster c JOIN gpu g ON g.id = c.gpu WHERE c.machine = ? AND (c.state IN ('requested', 'starting', 'running', 'releasing') OR (c.receipt IS NOT NULL AND json_extract(c.receipt, '$.machine_signature') IS NULL AND c.state <> 'lost')) ORDER BY c.created_at LIMIT 64",
+        )
+        .bind(permit.on().machine.blob())
+        .fetch_all(&self.read)
+        .await
+        .map_err(StoreError::sql("listing a machine's clusters"))?;
+        rows.iter().map(cluster_row).collect()
+    }
+
+    /// Every cluster that is not over.
+    pub async fn live_clusters(&self, _: &Permit<act::Reconcile>) -> Result<Vec<ClusterRow>, StoreError> {
+        let rows = sqlx::query("SELECT c.*, g.claim FROM cluster c JOIN gpu g ON g.id = c.gpu WHERE c.state IN ('requested', 'starting', 'running', 'releasing')")
+            .fetch_all(&self.read)
+            .await
+            .map_err(StoreError::sql("listing live clusters"))?;
+        rows.iter().map(cluster_row).collect()
+    }
+
+    /// Writes down how a cluster of the permit's machine is: from `before` to `after`, or not at all if
+    /// it is no longer as it was.
+    #[allow(clippy::too_many_arguments)]
+    pub async fn observe_cluster(
+        &self, permit: &Permit<act::Supply>, cluster: ClusterId, before: ClusterState, after: ClusterState,
+        because: Option<EndedBecause>, detail: &Text<400>, evidence: Option<&str>,
+    ) -> Result<bool, StoreError> {
+        let doing = "noting how a cluster is";
+        let now = permit.at().0 as i64;
+        let started = after == ClusterState::Running && before != ClusterState::Running;
+        let mut tx = self.begin(doing).await?;
+        let done = sqlx::query(
+            "UPDATE cluster SET state = ?, detail = ?, evidence = coalesce(?, evidence), because = coalesce(because, ?), seen_at = ?, started_at = CASE WHEN ? THEN ? ELSE started_at END WHERE id = ? AND machine = ? AND state = ?",
+        )
+        .bind(word(&after))
+        .bind(detail.as_str())
+        .bind(evidence)
+        .bind(because.map(|b| word(&b)))
+        .bind(now)
+        .bind(started)
+        .bind(now)
+        .bind(cluster.blob())
+        .bind(permit.on().machine.blob())
+        .bind(word(&before))
+        .execute(&mut *tx)
+        .await
+        .map_err(StoreError::sql(doing))?
+        .rows_affected()
+            == 1;
+        if done && before != after {
+            audit(&mut tx, permit, &format!("{cluster} is {after}")).await?;
+        }
+        commit(tx, doing).await?;
+        Ok(done)
+    }
+
+    /// Asks for the end of the permit's cluster: metering stops now.
+    pub async fn release_cluster(&self, permit: Permit<act::ReleaseCluster>, because: EndedBecause) -> Result<(), StoreError> {
+        let doing = "releasing a cluster";
+        let mut tx = self.begin(doing).await?;
+        release(&mut tx, permit.on().cluster, because, permit.at(), doing).await?;
+        audit(&mut tx, &permit, because.words()).await?;
+        commit(tx, doing).await
+    }
+
+    /// The same, when its hours are over.
+    pub async fn expire_cluster(&self, permit: &Permit<act::Reconcile>, cluster: ClusterId) -> Result<(), StoreError> {
+        let doing = "ending a hire whose hours are over";
+        let mut tx = self.begin(doing).await?;
+        release(&mut tx, cluster, EndedBecause::HoursOver, permit.at(), doing).await?;
+        audit(&mut tx, permit, &format!("{cluster}: {}", EndedBecause::HoursOver.words())).await?;
+        commit(tx, doing).await
+    }
+
+    /// Closes a cluster with the network's half of its receipt; its token ends.
+    pub async fn close_cluster(&self, permit: &Permit<act::Reconcile>, closed: &ClosedCluster) -> Result<bool, StoreError> {
+        let doing = "closing a cluster";
+        let mut tx = self.begin(doing).await?;
+        let done = sqlx::query(
+            "UPDATE cluster SET state = ?, because = ?, ended_at = ?, detail = ?, receipt = ?, token = NULL WHERE id = ? AND receipt IS NULL",
+        )
+        .bind(word(&closed.state))
+        .bind(word(&closed.because))
+        .bind(closed.ended_at.0 as i64)
+        .bind(closed.detail.as_str())
+        .bind(json(&closed.receipt))
+        .bind(closed.cluster.blob())
+        .execute(&mut *tx)
+        .await
+        .map_err(StoreError::sql(doing))?
+        .rows_affected()
+            == 1;
+        if done {
+            audit(&mut tx, permit, &format!("{} is {}", closed.cluster, closed.state)).await?;
+        }
+        commit(tx, doing).await?;
+        Ok(done)
+    }
+
+    /// Adds the machine's half of a receipt.
+    pub async fn countersign(&self, permit: &Permit<act::Supply>, cluster: ClusterId, receipt: &SignedReceipt) -> Result<(), StoreError> {
+        sqlx::query("UPDATE cluster SET receipt = ? WHERE id = ? AND machine = ? AND json_extract(receipt, '$.machine_signature') IS NULL")
+            .bind(json(receipt))
+            .bind(cluster.blob())
+            .bind(permit.on().machine.blob())
+            .execute(&self.write)
+            .await
+            .map_err(StoreError::sql("keeping a receipt's second signature"))?;
+        Ok(())
+    }
+}
+
+async fn release(
+    tx: &mut sqlx::SqliteConnection, cluster: ClusterId, because: EndedBecause, at: UnixSeconds, doing: &'static str,
+) -> Result<(), StoreError> {
+    sqlx::query(
+        "UPDATE cluster SET state = 'releasing', because = coalesce(because, ?), ended_at = coalesce(ended_at, ?) WHERE id = ? AND state IN ('requested', 'starting', 'running')",
+    )
+    .bind(word(&because))
+    .bind(at.0 as i64)
+    .bind(cluster.blob())
+    .execute(tx)
+    .await
+    .map_err(StoreError::sql(doing))?;
+    Ok(())
+}

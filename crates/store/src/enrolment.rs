@@ -1,0 +1,179 @@
+//! Keys that ask to be bound to an account, and the decision.
+
+use gangline_guard::{Permit, Principal, act, policy::on};
+use gangline_types::{EnrolmentId, KeyId, Label, MachineId, Text, UnixSeconds};
+use gangline_wire::{
+    PublicKey,
+    api::enrol::{EnrolmentState, KeyKind},
+};
+
+use crate::{
+    Store, StoreError,
+    open::commit,
+    sql::{Columns, Id, audit, word},
+};
+
+/// Requests that may be open at once, over all: a bound for a table anyone can ask into.
+const OPEN_MAX: i64 = 10_000;
+
+/// A request to be written down.
+#[derive(Clone, Debug)]
+pub struct NewEnrolment {
+    /// Its id.
+    pub id: EnrolmentId,
+    /// The key.
+    pub public_key: PublicKey,
+    /// What it is for.
+    pub kind: KeyKind,
+    /// Host name as said.
+    pub host: Label,
+    /// Host facts as said.
+    pub summary: Text<160>,
+    /// Short code.
+    pub code: String,
+    /// Until when.
+    pub expires_at: UnixSeconds,
+}
+
+/// A request as it is.
+#[derive(Clone, Debug)]
+pub struct EnrolmentRow {
+    /// For the guard.
+    pub resource: on::Enrolment,
+    /// The key.
+    pub public_key: PublicKey,
+    /// Host name as said.
+    pub host: Label,
+    /// Host facts as said.
+    pub summary: Text<160>,
+    /// Short code.
+    pub code: String,
+    /// How it stands.
+    pub state: EnrolmentState,
+}
+
+impl Store {
+    /// Writes a request down. A key that asks again while its request is open gets a new one; the old
+    /// one ends.
+    pub async fn request_enrolment(&self, permit: Permit<act::RequestEnrolment>, new: NewEnrolment) -> Result<(), StoreError> {
+        let doing = "writing an enrolment request down";
+        let now = permit.at().0 as i64;
+        let mut tx = self.begin(doing).await?;
+        sqlx::query("DELETE FROM enrolment WHERE state = 'pending' AND (key = ? OR expires_at < ?)")
+            .bind(new.public_key.id().blob())
+            .bind(now - 3600)
+            .execute(&mut *tx)
+            .await
+            .map_err(StoreError::sql(doing))?;
+        let made = sqlx::query(
+            "INSERT INTO enrolment (id, key, public_key, kind, host, summary, code, state, created_at, expires_at) SELECT ?, ?, ?, ?, ?, ?, ?, 'pending', ?, ? WHERE (SELECT count(*) FROM enrolment WHERE state = 'pending') < ?",
+        )
+        .bind(new.id.blob())
+        .bind(new.public_key.id().blob())
+        .bind(new.public_key.as_bytes().to_vec())
+        .bind(word(&new.kind))
+        .bind(new.host.as_str())
+        .bind(new.summary.as_str())
+        .bind(&new.code)
+        .bind(now)
+        .bind(new.expires_at.0 as i64)
+        .bind(OPEN_MAX)
+        .execute(&mut *tx)
+        .await
+        .map_err(StoreError::sql(doing))?;
+        if made.rows_affected() == 0 {
+            return Err(StoreError::Gone("too many enrolment requests are open; ask again in some minutes"));
+        }
+        audit(&mut tx, &permit, &format!("{} for a {}", new.id, new.kind.words())).await?;
+        commit(tx, doing).await
+    }
+
+    /// The request with this code, if it can still be decided.
+    pub async fn enrolment_by_code(&self, code: &str, now: UnixSeconds) -> Result<Option<EnrolmentRow>, StoreError> {
+        let row = sqlx::query("SELECT * FROM enrolment WHERE code = ? AND state = 'pending' AND expires_at > ? ORDER BY created_at DESC LIMIT 1")
+            .bind(code)
+            .bind(now.0 as i64)
+            .fetch_optional(&self.read)
+            .await
+            .map_err(StoreError::sql("looking a code up"))?;
+        row.map(|r| enrolment(&r, now)).transpose()
+    }
+
+    /// A request by its id.
+    pub async fn enrolment(&self, id: EnrolmentId, now: UnixSeconds) -> Result<Option<EnrolmentRow>, StoreError> {
+        let row = sqlx::query("SELECT * FROM enrolment WHERE id = ?")
+            .bind(id.blob())
+            .fetch_optional(&self.read)
+            .await
+            .map_err(StoreError::sql("reading an enrolment request"))?;
+        row.map(|r| enrolment(&r, now)).transpose()
+    }
+
+    /// Approves or denies the permit's request. Approved, its key belongs to the deciding account, and a
+    /// machine's key to a new machine `machine`.
+    pub async fn decide_enrolment(
+        &self, permit: Permit<act::DecideEnrolment>, approve: bool, machine: MachineId,
+    ) -> Result<(), StoreError> {
+        let doing = "deciding an enrolment";
+        let Principal::Person { account, .. } = *permit.principal() else {
+            return Err(StoreError::Gone("only a person decides"));
+        };
+        let now = permit.at().0 as i64;
+        let on::Enrolment { enrolment, kind } = *permit.on();
+        let mut tx = self.begin(doing).await?;
+        let row = sqlx::query("UPDATE enrolment SET state = ? WHERE id = ? AND state = 'pending' AND expires_at > ? RETURNING key, public_key, host")
+            .bind(if approve { "approved" } else { "denied" })
+            .bind(enrolment.blob())
+            .bind(now)
+            .fetch_optional(&mut *tx)
+            .await
+            .map_err(StoreError::sql(doing))?
+            .ok_or(StoreError::Gone("this request was decided or ran out"))?;
+        let key: KeyId = row.id("key")?;
+        if approve {
+            let machine = (kind == KeyKind::Machine).then_some(machine);
+            if let Some(machine) = machine {
+                sqlx::query("INSERT INTO machine (id, account, joined_at) VALUES (?, ?, ?)")
+                    .bind(machine.blob())
+                    .bind(account.blob())
+                    .bind(now)
+                    .execute(&mut *tx)
+                    .await
+                    .map_err(StoreError::sql(doing))?;
+            }
+            let made = sqlx::query(
+                "INSERT INTO key (id, public_key, kind, account, machine, host, created_at) VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO NOTHING",
+            )
+            .bind(key.blob())
+            .bind(row.bytes("public_key")?)
+            .bind(word(&kind))
+            .bind(account.blob())
+            .bind(machine.map(|m| m.blob()))
+            .bind(row.text("host")?)
+            .bind(now)
+            .execute(&mut *tx)
+            .await
+            .map_err(StoreError::sql(doing))?;
+            if made.rows_affected() == 0 {
+                return Err(StoreError::Gone("this key was enrolled before; a new one has to be made"));
+            }
+        }
+        audit(&mut tx, &permit, &format!("{} {key}", if approve { "approved" } else { "denied" })).await?;
+        commit(tx, doing).await
+    }
+}
+
+fn enrolment(row: &sqlx::sqlite::SqliteRow, now: UnixSeconds) -> Result<EnrolmentRow, StoreError> {
+    let public_key: [u8; 32] =
+        row.bytes("public_key")?.try_into().map_err(|_| StoreError::Malformed("column public_key".into()))?;
+    let state: EnrolmentState = row.word("state")?;
+    let expired = state == EnrolmentState::Pending && row.at("expires_at")? <= now;
+    Ok(EnrolmentRow {
+        resource: on::Enrolment { enrolment: row.id("id")?, kind: row.word("kind")? },
+        public_key: PublicKey::from_bytes(&public_key).map_err(|e| StoreError::Malformed(e.to_string()))?,
+        host: Label::lossy(&row.text("host")?),
+        summary: Text::lossy(&row.text("summary")?),
+        code: row.text("code")?,
+        state: if expired { EnrolmentState::Expired } else { state },
+    })
+}

@@ -1,0 +1,80 @@
+//! What can go wrong with the database, in words for the operator.
+
+use std::path::PathBuf;
+
+/// Why the store could not do it.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// Another process has the data folder.
+    #[error("the data folder {folder} is in use by another gangline serve{}", holder.as_deref().map(|p| format!(" (process {p})")).unwrap_or_default())]
+    InUse {
+        /// The folder.
+        folder: PathBuf,
+        /// The process that says it has it.
+        holder: Option<String>,
+    },
+    /// The data folder cannot be made or written.
+    #[error("the data folder {folder} cannot be used")]
+    Folder {
+        /// The folder.
+        folder: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The database file is damaged.
+    #[error("the database {file} is damaged: {finding}")]
+    Corrupt {
+        /// The file.
+        file: PathBuf,
+        /// What was found.
+        finding: String,
+    },
+    /// No space is left.
+    #[error("no space is left on the disk that holds the database")]
+    Full,
+    /// What was read is not what we write.
+    #[error("the database holds something that this version does not understand: {0}")]
+    Malformed(String),
+    /// Not there, or no longer as it was.
+    #[error("{0}")]
+    Gone(&'static str),
+    /// Any other failure.
+    #[error("the database failed while {doing}")]
+    Sql {
+        /// What we were doing.
+        doing: &'static str,
+        /// Why.
+        #[source]
+        source: sqlx::Error,
+    },
+}
+
+impl StoreError {
+    pub(crate) fn sql(doing: &'static str) -> impl FnOnce(sqlx::Error) -> Self {
+        move |source| {
+            let code = source.as_database_error().and_then(|e| e.code()).map(|c| c.into_owned());
+            // Extended codes carry the primary code in their lowest byte; 13 is SQLITE_FULL.
+            match code.and_then(|c| c.parse::<i64>().ok()) {
+                Some(code) if code & 0xff == 13 => Self::Full,
+                _ => Self::Sql { doing, source },
+            }
+        }
+    }
+
+    /// What the operator can do about it.
+    pub fn hint(&self) -> Option<String> {
+        Some(match self {
+            Self::InUse { .. } => "stop that server first, or give this one another --data folder".into(),
+            Self::Folder { folder, .. } => {
+                format!("make {} a folder that this user can write, or give another --data folder", folder.display())
+            }
+            Self::Corrupt { file, .. } => format!(
+                "nothing was changed. Restore {0} from a backup; or keep what can be read: move it aside and run `sqlite3 {0} .recover | sqlite3 new.sqlite`",
+                file.display()
+            ),
+            Self::Full => "free space on that disk; what was acknowledged is kept, and the server goes on by itself".into(),
+            _ => return None,
+        })
+    }
+}

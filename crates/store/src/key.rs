@@ -1,0 +1,147 @@
+//! Enrolled keys and the sequence numbers of their requests.
+
+use gangline_guard::{Actor, Authenticated, KeyRecord, Permit, RecentSequences, Refusal, act, policy::on};
+use gangline_types::{KeyId, Label, MachineId, UnixSeconds};
+use gangline_wire::{PublicKey, api::enrol::KeyKind};
+use sqlx::sqlite::SqliteRow;
+
+use crate::{
+    Store, StoreError,
+    open::commit,
+    sql::{Columns, Id, audit},
+};
+
+/// Why a verified request did not count.
+#[derive(Debug, thiserror::Error)]
+pub enum SequenceError {
+    /// Its number was used.
+    #[error(transparent)]
+    Replayed(Refusal),
+    /// Could not ask; that is not a no.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// A key for its owner's console.
+#[derive(Clone, Debug)]
+pub struct KeyRow {
+    /// For the guard.
+    pub resource: on::Key,
+    /// The key.
+    pub public_key: PublicKey,
+    /// What it is for.
+    pub kind: KeyKind,
+    /// Host it was made on, as said.
+    pub host: Label,
+    /// Since when.
+    pub created_at: UnixSeconds,
+    /// When it was ended.
+    pub revoked_at: Option<UnixSeconds>,
+}
+
+fn public_key(row: &SqliteRow) -> Result<PublicKey, StoreError> {
+    let bytes: [u8; 32] = row.bytes("public_key")?.try_into().map_err(|_| StoreError::Malformed("column public_key".into()))?;
+    PublicKey::from_bytes(&bytes).map_err(|e| StoreError::Malformed(e.to_string()))
+}
+
+fn key_row(row: &SqliteRow) -> Result<KeyRow, StoreError> {
+    Ok(KeyRow {
+        resource: on::Key { key: row.id("id")?, account: row.id("account")? },
+        public_key: public_key(row)?,
+        kind: row.word("kind")?,
+        host: Label::lossy(&row.text("host")?),
+        created_at: row.at("created_at")?,
+        revoked_at: row.at_or_none("revoked_at")?,
+    })
+}
+
+impl Store {
+    /// What the guard must know of a key.
+    pub async fn key(&self, key: KeyId) -> Result<Option<KeyRecord>, StoreError> {
+        let row = sqlx::query("SELECT k.public_key, k.kind, k.account, k.machine, k.revoked_at, a.role FROM key k JOIN account a ON a.id = k.account WHERE k.id = ?")
+            .bind(key.blob())
+            .fetch_optional(&self.read)
+            .await
+            .map_err(StoreError::sql("looking a key up"))?;
+        row.map(|r| {
+            Ok(KeyRecord {
+                public_key: public_key(&r)?,
+                kind: r.word("kind")?,
+                account: r.id("account")?,
+                role: r.word("role")?,
+                machine: r.id_or_none::<MachineId>("machine")?,
+                revoked_at: r.at_or_none("revoked_at")?,
+            })
+        })
+        .transpose()
+    }
+
+    /// Takes a verified request's sequence number; only then is its sender an actor. The number is
+    /// durable before the request acts, so a copy stays a copy over a restart.
+    pub async fn take_sequence(&self, authenticated: Authenticated) -> Result<Actor, SequenceError> {
+        let doing = "taking a sequence number";
+        let mut tx = self.begin(doing).await?;
+        let row = sqlx::query("SELECT sequences FROM key WHERE id = ?")
+            .bind(authenticated.key().blob())
+            .fetch_optional(&mut *tx)
+            .await
+            .map_err(StoreError::sql(doing))?
+            .ok_or(StoreError::Gone("the key is gone"))?;
+        let mut seen = RecentSequences::from_bytes(&row.bytes("sequences")?)
+            .ok_or_else(|| StoreError::Malformed("column sequences".into()))?;
+        let sequence = authenticated.sequence();
+        let fresh =
+            seen.take(sequence).map_err(|newest| SequenceError::Replayed(Refusal::Replayed { sequence, newest }))?;
+        sqlx::query("UPDATE key SET sequences = ? WHERE id = ?")
+            .bind(seen.to_bytes())
+            .bind(authenticated.key().blob())
+            .execute(&mut *tx)
+            .await
+            .map_err(StoreError::sql(doing))?;
+        commit(tx, doing).await?;
+        Ok(authenticated.into_actor(fresh))
+    }
+
+    /// A key as a resource.
+    pub async fn key_resource(&self, key: KeyId) -> Result<Option<on::Key>, StoreError> {
+        let row = sqlx::query("SELECT id, account FROM key WHERE id = ?")
+            .bind(key.blob())
+            .fetch_optional(&self.read)
+            .await
+            .map_err(StoreError::sql("looking a key up"))?;
+        row.map(|r| Ok(on::Key { key: r.id("id")?, account: r.id("account")? })).transpose()
+    }
+
+    /// Ends the permit's key: from now on nothing signed by it counts.
+    pub async fn revoke_key(&self, permit: Permit<act::RevokeKey>) -> Result<(), StoreError> {
+        let doing = "revoking a key";
+        let mut tx = self.begin(doing).await?;
+        sqlx::query("UPDATE key SET revoked_at = ? WHERE id = ? AND revoked_at IS NULL")
+            .bind(permit.at().0 as i64)
+            .bind(permit.on().key.blob())
+            .execute(&mut *tx)
+            .await
+            .map_err(StoreError::sql(doing))?;
+        audit(&mut tx, &permit, "revoked").await?;
+        commit(tx, doing).await
+    }
+
+    /// The account's keys, newest first, at most 200.
+    pub async fn keys_of(&self, permit: &Permit<act::ReadAccount>) -> Result<Vec<KeyRow>, StoreError> {
+        let rows = sqlx::query("SELECT * FROM key WHERE account = ? ORDER BY created_at DESC, id LIMIT 200")
+            .bind(permit.on().account.blob())
+            .fetch_all(&self.read)
+            .await
+            .map_err(StoreError::sql("listing keys"))?;
+        rows.iter().map(key_row).collect()
+    }
+
+    /// Every key, newest first, at most 200.
+    pub async fn all_keys(&self, _: &Permit<act::Operate>) -> Result<Vec<KeyRow>, StoreError> {
+        let rows = sqlx::query("SELECT * FROM key ORDER BY created_at DESC, id LIMIT 200")
+            .fetch_all(&self.read)
+            .await
+            .map_err(StoreError::sql("listing keys"))?;
+        rows.iter().map(key_row).collect()
+    }
+}

@@ -1,0 +1,35 @@
+//! All SQL, and only SQL: every statement is a literal, every value is bound.
+//!
+//! What is *not* stored: secret halves of machines' and people's keys (they never leave their makers),
+//! one-time links' and sessions' secrets (a hash of each is), renters' programs and their output.
+//!
+//! Writes take a [`Permit`](gangline_guard::Permit) and find their target in it, so a forgotten check
+//! does not compile. Each audited write leaves its audit row in the same transaction.
+
+mod account;
+mod beat;
+mod cluster;
+mod enrolment;
+mod error;
+mod key;
+mod machine;
+mod open;
+mod project;
+mod proof;
+mod public;
+mod records;
+mod snapshot;
+mod sql;
+
+pub use account::{AccountRow, InviteTarget, LinkRow, NewLink, NewSession, SessionRow};
+pub use beat::Credited;
+pub use cluster::{Candidate, ClosedCluster, ClusterRow, NewCluster};
+pub use enrolment::{EnrolmentRow, NewEnrolment};
+pub use error::StoreError;
+pub use key::{KeyRow, SequenceError};
+pub use machine::{GpuRow, MachineRow};
+pub use open::Store;
+pub use project::Projected;
+pub use proof::{NewProof, ProofRow};
+pub use public::PublicStore;
+pub use records::RefusalRow;

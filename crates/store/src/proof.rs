@@ -1,0 +1,213 @@
+//! Proofs from challenge to verdict. Standing is written here and nowhere else, with the verifier's
+//! permit.
+
+use gangline_guard::{Permit, act};
+use gangline_proof::{Challenge, Commitment, Opening};
+use gangline_rules::standing::{Judgement, Outcome};
+use gangline_types::{GpuId, Hash, ProofId, Text, UnixMillis};
+
+use crate::{
+    Store, StoreError,
+    open::commit,
+    sql::{Columns, Id, audit, json},
+};
+
+/// A challenge to be written down.
+#[derive(Clone, Debug)]
+pub struct NewProof {
+    /// Its id.
+    pub proof: ProofId,
+    /// The GPU.
+    pub gpu: GpuId,
+    /// Which series of joining proofs.
+    pub round: u32,
+    /// What is asked.
+    pub challenge: Challenge,
+    /// When the clock started.
+    pub began_at: UnixMillis,
+    /// When roots are late.
+    pub deadline_at: UnixMillis,
+}
+
+/// A proof as it is.
+#[derive(Clone, Debug)]
+pub struct ProofRow {
+    /// Its id.
+    pub proof: ProofId,
+    /// The GPU.
+    pub gpu: GpuId,
+    /// Which series.
+    pub round: u32,
+    /// What was asked.
+    pub challenge: Challenge,
+    /// When the clock started.
+    pub began_at: UnixMillis,
+    /// When roots are late.
+    pub deadline_at: UnixMillis,
+    /// The roots, once in.
+    pub commitment: Option<Commitment>,
+    /// The nonce, once released.
+    pub nonce: Option<Hash>,
+    /// From challenge to roots.
+    pub elapsed_millis: Option<u64>,
+    /// Whether it was judged.
+    pub judged: bool,
+}
+
+fn proof_row(row: &sqlx::sqlite::SqliteRow) -> Result<ProofRow, StoreError> {
+    let nonce: Option<Vec<u8>> = sqlx::Row::try_get(row, "nonce").map_err(|_| StoreError::Malformed("column nonce".into()))?;
+    Ok(ProofRow {
+        proof: row.id("id")?,
+        gpu: row.id("gpu")?,
+        round: row.int("round")? as u32,
+        challenge: row.json("challenge")?,
+        began_at: UnixMillis(row.int("began_at_millis")?),
+        deadline_at: UnixMillis(row.int("deadline_at_millis")?),
+        commitment: row.json_or_none("commitment")?,
+        nonce: nonce.map(|n| n.try_into().map(Hash).map_err(|_| StoreError::Malformed("column nonce".into()))).transpose()?,
+        elapsed_millis: row.int_or_none("elapsed_millis")?,
+        judged: row.int_or_none("judged_at")?.is_some(),
+    })
+}
+
+impl Store {
+    /// Starts the clocks of challenges to GPUs of the permit's machine.
+    pub async fn begin_proofs(&self, permit: Permit<act::ProveGpu>, proofs: &[NewProof]) -> Result<(), StoreError> {
+        let doing = "writing challenges down";
+        let mut tx = self.begin(doing).await?;
+        for p in proofs {
+            let made = sqlx::query(
+                "INSERT INTO proof (id, gpu, round, challenge, began_at_millis, deadline_at_millis) SELECT ?, id, ?, ?, ?, ? FROM gpu WHERE id = ? AND machine = ?",
+            )
+            .bind(p.proof.blob())
+            .bind(p.round as i64)
+            .bind(json(&p.challenge))
+            .bind(p.began_at.0 as i64)
+            .bind(p.deadline_at.0 as i64)
+            .bind(p.gpu.blob())
+            .bind(permit.on().machine.blob())
+            .execute(&mut *tx)
+            .await
+            .map_err(StoreError::sql(doing))?;
+            if made.rows_affected() == 0 {
+                return Err(StoreError::Gone("this is no GPU of this machine"));
+            }
+        }
+        audit(&mut tx, &permit, &format!("{} challenges", proofs.len())).await?;
+        commit(tx, doing).await
+    }
+
+    /// A proof of the permit's machine.
+    pub async fn proof(&self, permit: &Permit<act::ProveGpu>, proof: ProofId) -> Result<Option<ProofRow>, StoreError> {
+        let row = sqlx::query("SELECT p.* FROM proof p JOIN gpu g ON g.id = p.gpu WHERE p.id = ? AND g.machine = ?")
+            .bind(proof.blob())
+            .bind(permit.on().machine.blob())
+            .fetch_optional(&self.read)
+            .await
+            .map_err(StoreError::sql("reading a proof"))?;
+        row.map(|r| proof_row(&r)).transpose()
+    }
+
+    /// Whether a GPU has a challenge whose clock still runs.
+    pub async fn has_running_proof(&self, _: &Permit<act::ProveGpu>, gpu: GpuId, now: UnixMillis) -> Result<bool, StoreError> {
+        let n: i64 = sqlx::query_scalar("SELECT count(*) FROM proof WHERE gpu = ? AND judged_at IS NULL AND deadline_at_millis > ?")
+            .bind(gpu.blob())
+            .bind(now.0 as i64)
+            .fetch_one(&self.read)
+            .await
+            .map_err(StoreError::sql("looking for a running proof"))?;
+        Ok(n > 0)
+    }
+
+    /// Stops the clock: the roots are in, once and for all, and only now the nonce exists.
+    pub async fn commit_proof(
+        &self, permit: &Permit<act::ProveGpu>, proof: ProofId, commitment: &Commitment, nonce: Hash, elapsed_millis: u64,
+    ) -> Result<(), StoreError> {
+        let doing = "writing a proof's roots down";
+        let done = sqlx::query(
+            "UPDATE proof SET commitment = ?, nonce = ?, elapsed_millis = ? WHERE id = ? AND commitment IS NULL AND judged_at IS NULL AND gpu IN (SELECT id FROM gpu WHERE machine = ?)",
+        )
+        .bind(json(commitment))
+        .bind(nonce.0.to_vec())
+        .bind(elapsed_millis as i64)
+        .bind(proof.blob())
+        .bind(permit.on().machine.blob())
+        .execute(&self.write)
+        .await
+        .map_err(StoreError::sql(doing))?;
+        if done.rows_affected() == 0 {
+            return Err(StoreError::Gone("this proof's roots are in already, or it was judged"));
+        }
+        Ok(())
+    }
+
+    /// Writes a verdict down; false if there was one.
+    pub async fn judge_proof(
+        &self, permit: &Permit<act::Judge>, proof: ProofId, outcome: &Outcome, finding: &Text<240>, opening: Option<&Opening>,
+    ) -> Result<bool, StoreError> {
+        let doing = "writing a verdict down";
+        let mut tx = self.begin(doing).await?;
+        let row = sqlx::query(
+            "UPDATE proof SET accepted = ?, outcome = ?, finding = ?, opening = ?, judged_at = ? WHERE id = ? AND judged_at IS NULL RETURNING gpu",
+        )
+        .bind(outcome.verdict.is_ok() as i64)
+        .bind(json(outcome))
+        .bind(finding.as_str())
+        .bind(opening.map(json))
+        .bind(permit.at().0 as i64)
+        .bind(proof.blob())
+        .fetch_optional(&mut *tx)
+        .await
+        .map_err(StoreError::sql(doing))?;
+        let Some(row) = row else { return Ok(false) };
+        let gpu: GpuId = row.id("gpu")?;
+        sqlx::query("UPDATE gpu SET proof_at = ? WHERE id = ?")
+            .bind(permit.at().0 as i64)
+            .bind(gpu.blob())
+            .execute(&mut *tx)
+            .await
+            .map_err(StoreError::sql(doing))?;
+        audit(&mut tx, permit, &format!("{proof} of {gpu}: {finding}")).await?;
+        commit(tx, doing).await?;
+        Ok(true)
+    }
+
+    /// Outcomes of a GPU's proofs of one series, oldest first.
+    pub async fn outcomes(&self, _: &Permit<act::Judge>, gpu: GpuId, round: u32) -> Result<Vec<Outcome>, StoreError> {
+        let rows = sqlx::query("SELECT outcome FROM proof WHERE gpu = ? AND round = ? AND judged_at IS NOT NULL ORDER BY began_at_millis, id")
+            .bind(gpu.blob())
+            .bind(round as i64)
+            .fetch_all(&self.read)
+            .await
+            .map_err(StoreError::sql("reading verdicts"))?;
+        rows.iter().map(|r| r.json("outcome")).collect()
+    }
+
+    /// Proofs whose clock ran out without a verdict, oldest first, at most 1,000.
+    pub async fn overdue_proofs(&self, _: &Permit<act::Judge>, before: UnixMillis) -> Result<Vec<ProofRow>, StoreError> {
+        let rows = sqlx::query("SELECT * FROM proof WHERE judged_at IS NULL AND deadline_at_millis < ? ORDER BY deadline_at_millis LIMIT 1000")
+            .bind(before.0 as i64)
+            .fetch_all(&self.read)
+            .await
+            .map_err(StoreError::sql("looking for overdue proofs"))?;
+        rows.iter().map(proof_row).collect()
+    }
+
+    /// Sets what follows from a GPU's verdicts.
+    pub async fn set_standing(&self, permit: &Permit<act::Judge>, gpu: GpuId, judgement: &Judgement) -> Result<(), StoreError> {
+        let doing = "setting a standing";
+        let mut tx = self.begin(doing).await?;
+        sqlx::query("UPDATE gpu SET standing = ?, reason = ?, matrix_mmacs = ?, memory_bytes = ?, proof = ? WHERE id = ? AND standing <> 'retired'")
+            .bind(judgement.standing.as_str())
+            .bind(judgement.reason.as_str())
+            .bind(judgement.profile.matrix_mmacs as i64)
+            .bind(judgement.profile.memory_bytes as i64)
+            .bind(judgement.proof.map(|p| p.blob()))
+            .bind(gpu.blob())
+            .execute(&mut *tx)
+            .await
+            .map_err(StoreError::sql(doing))?;
+        audit(&mut tx, permit, &format!("{gpu} is {}: {}", judgement.standing, judgement.reason)).await?;
+        commit(tx, doing).await
+    }
+}
