@@ -116,6 +116,7 @@ for (const chart of all(".chart[data-points]")) {
 for (const table of /** @type {HTMLTableElement[]} */ (all("table[data-sortable]"))) {
   const heads = [...table.tHead?.rows[0].cells ?? []], body = table.tBodies[0];
   heads.forEach((head, column) => {
+    if (head.hasAttribute("data-plain")) return;
     const button = document.createElement("button");
     button.type = "button";
     button.append(...head.childNodes);

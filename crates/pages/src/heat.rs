@@ -31,6 +31,8 @@ pub(crate) struct Heat {
     pub(crate) credited: u64,
     /// Minutes that could have been credited.
     pub(crate) possible: u64,
+    /// Of the credited minutes, those whose beats came only after their period's snapshot.
+    pub(crate) late: u64,
     /// Whole hours without a single credited minute.
     pub(crate) silent_hours: u64,
     /// Longest run of such hours.
@@ -64,6 +66,7 @@ impl Heat {
             levels: Default::default(),
             credited: 0,
             possible: 0,
+            late: uptime.iter().map(|u| u64::from(u.late.minutes())).sum(),
             silent_hours: 0,
             longest_silence: 0,
             days: Vec::new(),
@@ -93,7 +96,7 @@ impl Heat {
                 heat.longest_silence = heat.longest_silence.max(silence);
             }
             heat.close(&mut run, column, 24);
-            if column % 15 == 0 && column + 8 < DAYS {
+            if column.is_multiple_of(15) && column + 8 < DAYS {
                 heat.marks.push((column * PITCH, sum.date.clone()));
             }
             heat.credited += sum.credited;
@@ -133,7 +136,7 @@ mod tests {
         let base = 1_000 * 24;
         let registered = Hour(base).start().start().plus(30 * 60);
         let now = registered.plus(130 * 60);
-        let up = |hour, bits| PublicUptime { hour: Hour(hour), bits: UptimeHour(bits) };
+        let up = |hour, bits| PublicUptime { hour: Hour(hour), bits: UptimeHour(bits), late: UptimeHour(0) };
         let heat =
             Heat::new(&[up(base, UptimeHour::FULL.0), up(base + 1, 0), up(base + 2, 7)], registered, now);
         assert_eq!((heat.credited, heat.possible), (30 + 3, 30 + 60 + 41));

@@ -44,9 +44,9 @@ pub use assets::{Asset, CSP, assets};
 pub use chart::{Point, Series};
 pub use chrome::{Chrome, Role, Theme};
 pub use console::{
-    AccountRow, ClusterRow, ClusterState, FreshLink, KeyRow, MachineCounts, MachineRow, MachineState, Notice,
-    OperatorView, ReceiptRow, RefusalRow, RenterView, SignInView, Statement, StatementLine, SupplierView,
-    operator, renter, sign_in, supplier,
+    AccountRow, ClusterRow, FreshLink, KeyRow, MachineCounts, MachineRow, MachineState, Notice, OperatorView,
+    ReceiptRow, RefusalRow, RenterView, SignInView, Statement, StatementLine, SupplierView, operator, renter,
+    sign_in, supplier,
 };
 pub use enter::{EnterView, enter};
 pub use error::{ErrorView, error};

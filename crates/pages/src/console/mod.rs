@@ -6,7 +6,7 @@ mod renter;
 mod sign_in;
 mod supplier;
 
-use gangline_types::{ClusterId, GpuId, KeyId, MicroCredits, Seconds, UnixSeconds};
+use gangline_types::{ClusterId, GpuId, KeyId, MicroCredits, Seconds, UnixSeconds, cluster::ClusterState};
 
 pub use operator::{AccountRow, FreshLink, MachineCounts, OperatorView, RefusalRow, operator};
 pub use renter::{ReceiptRow, RenterView, renter};
@@ -43,36 +43,6 @@ pub struct KeyRow {
     pub revoked_at: Option<UnixSeconds>,
 }
 
-/// What a cluster does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ClusterState {
-    /// Being set up; not metered yet.
-    Starting,
-    /// Up, and metered.
-    Running,
-    /// Being taken down.
-    Releasing,
-    /// Gone, with a receipt.
-    Released,
-    /// Could not be set up or broke.
-    Failed,
-}
-
-impl ClusterState {
-    fn as_str(self) -> &'static str {
-        match self {
-            Self::Starting => "starting",
-            Self::Running => "running",
-            Self::Releasing => "releasing",
-            Self::Released => "released",
-            Self::Failed => "failed",
-        }
-    }
-    fn may_release(self) -> bool {
-        matches!(self, Self::Starting | Self::Running)
-    }
-}
-
 /// One hired cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClusterRow {
@@ -100,4 +70,11 @@ pub struct ClusterRow {
     pub price_per_hour: MicroCredits,
     /// Cost so far.
     pub cost: MicroCredits,
+}
+
+impl ClusterRow {
+    /// Whether releasing it still means anything.
+    fn may_release(&self) -> bool {
+        !self.state.is_over() && self.state != ClusterState::Releasing
+    }
 }

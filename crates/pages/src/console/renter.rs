@@ -1,7 +1,7 @@
 //! The renter's console: my clusters and what they cost, my receipts, how to connect.
 
 use askama::Template;
-use gangline_types::{ClusterId, Hash, MicroCredits, Seconds, UnixSeconds};
+use gangline_types::{Hash, MicroCredits, UnixSeconds, receipt::Receipt};
 
 use super::{ClusterRow, KeyRow, Notice};
 use crate::{
@@ -29,19 +29,11 @@ pub struct RenterView {
 }
 
 /// One closed usage.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ReceiptRow {
-    /// The cluster.
-    pub cluster: ClusterId,
-    /// When metering began.
-    pub from: UnixSeconds,
-    /// When metering ended.
-    pub until: UnixSeconds,
-    /// Metered GPU-seconds.
-    pub gpu_seconds: Seconds,
-    /// What it cost.
-    pub cost: MicroCredits,
-    /// Hash of the receipt.
+    /// The receipt.
+    pub receipt: Receipt,
+    /// BLAKE3 of its signed bytes, to compare with what the command line shows.
     pub hash: Hash,
 }
 
@@ -55,16 +47,16 @@ struct Page<'a> {
 impl Page<'_> {
     /// Clusters that are not over yet.
     fn open(&self) -> u64 {
-        self.v.clusters.iter().filter(|c| c.ended_at.is_none()).count() as u64
+        self.v.clusters.iter().filter(|c| !c.state.is_over()).count() as u64
     }
     /// Cost of those, so far.
     fn open_cost(&self) -> MicroCredits {
-        let open = self.v.clusters.iter().filter(|c| c.ended_at.is_none());
+        let open = self.v.clusters.iter().filter(|c| !c.state.is_over());
         MicroCredits(open.fold(0u64, |sum, c| sum.saturating_add(c.cost.0)))
     }
     /// The cluster that the commands are shown for.
     fn example(&self) -> String {
-        self.v.clusters.iter().find(|c| c.state.may_release()).map_or("CLUSTER".into(), |c| c.id.to_string())
+        self.v.clusters.iter().find(|c| c.may_release()).map_or("CLUSTER".into(), |c| c.id.to_string())
     }
 }
 
