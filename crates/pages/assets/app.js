@@ -112,6 +112,9 @@ for (const chart of all(".chart[data-points]")) {
   });
 }
 
+// ---- heat maps wider than their place show their newest days ----
+for (const map of all(".scroll:has(> .heat)")) map.scrollLeft = map.scrollWidth;
+
 // ---- tables that sort by a press on their heads ----
 for (const table of /** @type {HTMLTableElement[]} */ (all("table[data-sortable]"))) {
   const heads = [...table.tHead?.rows[0].cells ?? []], body = table.tBodies[0];
