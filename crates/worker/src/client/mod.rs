@@ -1,0 +1,318 @@
+//! The typed client of the network's API: signs every request with a key of its own, numbers it, and
+//! turns answers into values or into errors that say what to do. Used by worker and command line.
+//!
+//! Knows nothing of what the requests mean.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use gangline_types::{UnixMillis, UnixSeconds};
+use gangline_wire::{Endpoint, ErrorBody, Media, Method, SigningKey, sig};
+use serde::Serialize;
+
+/// How long a plain request may take; waiting ones say so themselves.
+const REQUEST_SECONDS_MAX: u64 = 60;
+const CONNECT_SECONDS_MAX: u64 = 10;
+/// Largest answer read into memory.
+const RESPONSE_BYTES_MAX: usize = 64 << 20;
+
+/// Why a request got no answer that could be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// The URL cannot be used.
+    #[error("{url} is not a server's URL: {why}; expected for example http://127.0.0.1:7700")]
+    BadUrl {
+        /// As given.
+        url: String,
+        /// What is wrong with it.
+        why: &'static str,
+    },
+    /// Nobody answered. "Could not ask" is never "no".
+    #[error("the server at {url} could not be reached")]
+    Unreachable {
+        /// Whom.
+        url: String,
+        /// Why.
+        #[source]
+        source: reqwest::Error,
+    },
+    /// The server refused or failed, and said how.
+    #[error("{body}")]
+    Refused {
+        /// HTTP status.
+        status: u16,
+        /// Its words.
+        body: ErrorBody,
+    },
+    /// The answer is not one of this API.
+    #[error("the server at {url} answered {what}; is it a Gangline server of this version?")]
+    NotOurs {
+        /// Whom.
+        url: String,
+        /// What came.
+        what: String,
+    },
+}
+
+impl ClientError {
+    /// The server's stable code, if it said one.
+    pub fn code(&self) -> Option<&str> {
+        match self {
+            Self::Refused { body, .. } => Some(&body.code),
+            _ => None,
+        }
+    }
+    /// Whether asking again later may help: nobody answered, or the server is busy or broken.
+    pub fn is_passing(&self) -> bool {
+        match self {
+            Self::Unreachable { .. } => true,
+            Self::Refused { status, .. } => *status == 429 || *status >= 500,
+            _ => false,
+        }
+    }
+}
+
+/// A client of one network; with a key it signs.
+pub struct Client {
+    base: reqwest::Url,
+    authority: String,
+    http: reqwest::Client,
+    key: Option<SigningKey>,
+    sequence: AtomicU64,
+}
+
+/// The time now, from the system's clock.
+pub fn now() -> UnixMillis {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or(Duration::ZERO);
+    UnixMillis(since.as_millis() as u64)
+}
+
+impl Client {
+    /// A client of the server at `url` (scheme, host and port; nothing else).
+    pub fn new(url: &str, key: Option<SigningKey>) -> Result<Self, ClientError> {
+        let bad = |why| ClientError::BadUrl { url: url.to_owned(), why };
+        let base = reqwest::Url::parse(url).map_err(|_| bad("it cannot be read"))?;
+        if !matches!(base.scheme(), "http" | "https") {
+            return Err(bad("only http and https are spoken"));
+        }
+        if base.path() != "/"
+            || base.query().is_some()
+            || !base.username().is_empty()
+            || base.password().is_some()
+        {
+            return Err(bad("it holds more than scheme, host and port"));
+        }
+        let host = base.host_str().ok_or_else(|| bad("it names no host"))?;
+        let loopback = matches!(host, "localhost" | "[::1]") || host.starts_with("127.");
+        if base.scheme() == "http" && !loopback {
+            return Err(bad("plain http is only for this machine itself; use https"));
+        }
+        let authority = match base.port() {
+            Some(port) => format!("{host}:{port}"),
+            None => host.to_owned(),
+        };
+        // Installing it twice is harmless: the first stays.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let http = reqwest::Client::builder()
+            .connect_timeout(Duration::from_secs(CONNECT_SECONDS_MAX))
+            .redirect(reqwest::redirect::Policy::none())
+            .no_proxy()
+            .user_agent(concat!("gangline/", env!("CARGO_PKG_VERSION")))
+            .build()
+            .map_err(|source| ClientError::Unreachable { url: url.to_owned(), source })?;
+        Ok(Self { base, authority, http, key, sequence: AtomicU64::new(0) })
+    }
+
+    /// The server's URL without a final slash.
+    pub fn base(&self) -> &str {
+        self.base.as_str().trim_end_matches('/')
+    }
+    /// The key requests are signed with.
+    pub fn key(&self) -> Option<&SigningKey> {
+        self.key.as_ref()
+    }
+
+    /// Greater than every number this key used before, also in other processes: microseconds of the
+    /// clock, or one more than the last.
+    fn next_sequence(&self) -> u64 {
+        let clock = now().0 * 1000;
+        let step = |last: u64| Some(clock.max(last + 1));
+        self.sequence
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, step)
+            .map_or(clock, |last| clock.max(last + 1))
+    }
+
+    /// Signature headers for a request of this client; none without a key.
+    pub fn signature(
+        &self,
+        method: &str,
+        path: &str,
+        query: &str,
+        body: &[u8],
+    ) -> Vec<(&'static str, String)> {
+        let Some(key) = &self.key else { return Vec::new() };
+        let covered = sig::Covered {
+            method,
+            authority: &self.authority,
+            path,
+            query,
+            body_digest: sig::digest(body),
+            sequence: self.next_sequence(),
+        };
+        sig::sign(&covered, UnixSeconds(now().0 / 1000), key).to_vec()
+    }
+
+    /// A signed request of any kind; the answer is passed on as it is. `path` is percent-encoded.
+    pub async fn raw(
+        &self,
+        method: &str,
+        path: &str,
+        query: &str,
+        headers: &[(&str, &str)],
+        body: Vec<u8>,
+        wait: Option<Duration>,
+    ) -> Result<reqwest::Response, ClientError> {
+        let mut url = self.base.clone();
+        url.set_path(path);
+        url.set_query((!query.is_empty()).then_some(query));
+        // Sign what the URL type will send, not what was meant.
+        let (path, query) = (url.path().to_owned(), url.query().unwrap_or("").to_owned());
+        let verb = reqwest::Method::from_bytes(method.as_bytes()).map_err(|_| ClientError::NotOurs {
+            url: self.base().to_owned(),
+            what: format!("the method {method}"),
+        })?;
+        let mut request = self.http.request(verb, url);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        for (name, value) in self.signature(method, &path, &query, &body) {
+            request = request.header(name, value);
+        }
+        if let Some(wait) = wait {
+            request = request.timeout(wait);
+        }
+        if !body.is_empty() {
+            request = request.body(body);
+        }
+        request
+            .send()
+            .await
+            .map_err(|source| ClientError::Unreachable { url: self.base().to_owned(), source })
+    }
+
+    /// Calls an endpoint: `parameters` fill its path in order.
+    pub async fn call<E: Endpoint>(
+        &self,
+        parameters: &[&(dyn std::fmt::Display + Sync)],
+        query: &E::Query,
+        request: &E::Request,
+    ) -> Result<E::Response, ClientError> {
+        self.call_waiting::<E>(parameters, query, request, Duration::from_secs(REQUEST_SECONDS_MAX)).await
+    }
+
+    /// As [`Self::call`], with another limit for how long the answer may take.
+    pub async fn call_waiting<E: Endpoint>(
+        &self,
+        parameters: &[&(dyn std::fmt::Display + Sync)],
+        query: &E::Query,
+        request: &E::Request,
+        wait: Duration,
+    ) -> Result<E::Response, ClientError> {
+        debug_assert_eq!(E::SPEC.media, Media::Json, "{} does not answer JSON", E::SPEC.name);
+        let path = {
+            let plain: Vec<&dyn std::fmt::Display> =
+                parameters.iter().map(|p| *p as &dyn std::fmt::Display).collect();
+            E::path(&plain)
+        };
+        let query = query_string(query);
+        let (body, headers): (Vec<u8>, &[(&str, &str)]) = match E::SPEC.method {
+            Method::Get | Method::Delete => (Vec::new(), &[]),
+            _ => {
+                let body = serde_json::to_vec(request).map_err(|e| ClientError::NotOurs {
+                    url: self.base().to_owned(),
+                    what: format!("nothing: the request cannot be written ({e})"),
+                })?;
+                (body, &[("content-type", "application/json")])
+            }
+        };
+        let response = self.raw(E::SPEC.method.as_str(), &path, &query, headers, body, Some(wait)).await?;
+        self.read_json(response).await
+    }
+
+    /// Reads an answer: a value, or the server's refusal.
+    pub async fn read_json<T: serde::de::DeserializeOwned>(
+        &self,
+        response: reqwest::Response,
+    ) -> Result<T, ClientError> {
+        let status = response.status();
+        let bytes = self.read_bytes(response).await?;
+        let not_ours = |what: String| ClientError::NotOurs { url: self.base().to_owned(), what };
+        if !status.is_success() {
+            let body = serde_json::from_slice(&bytes)
+                .map_err(|_| not_ours(format!("{status} without a reason of ours")))?;
+            return Err(ClientError::Refused { status: status.as_u16(), body });
+        }
+        serde_json::from_slice(&bytes).map_err(|e| not_ours(format!("something that cannot be read ({e})")))
+    }
+
+    async fn read_bytes(&self, mut response: reqwest::Response) -> Result<Vec<u8>, ClientError> {
+        let mut bytes = Vec::new();
+        while let Some(chunk) = response
+            .chunk()
+            .await
+            .map_err(|source| ClientError::Unreachable { url: self.base().to_owned(), source })?
+        {
+            if bytes.len() + chunk.len() > RESPONSE_BYTES_MAX {
+                return Err(ClientError::NotOurs {
+                    url: self.base().to_owned(),
+                    what: format!("more than {RESPONSE_BYTES_MAX} bytes"),
+                });
+            }
+            bytes.extend_from_slice(&chunk);
+        }
+        Ok(bytes)
+    }
+}
+
+fn query_string(query: &impl Serialize) -> String {
+    let value = serde_json::to_value(query).unwrap_or_default();
+    let mut pairs = reqwest::Url::parse("http://q/").expect("a fixed URL parses");
+    for (name, value) in value.as_object().into_iter().flatten() {
+        let text = match value {
+            serde_json::Value::Null => continue,
+            serde_json::Value::String(s) => s.clone(),
+            other => other.to_string(),
+        };
+        pairs.query_pairs_mut().append_pair(name, &text);
+    }
+    pairs.query().unwrap_or("").to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_server_is_a_server() {
+        for bad in [
+            "nonsense",
+            "ftp://127.0.0.1",
+            "http://127.0.0.1/x",
+            "http://u:p@127.0.0.1",
+            "http://example.org",
+        ] {
+            assert!(matches!(Client::new(bad, None), Err(ClientError::BadUrl { .. })), "{bad} was taken");
+        }
+        for good in ["http://127.0.0.1:7700", "http://localhost:1/", "http://[::1]:9", "https://example.org"]
+        {
+            assert!(Client::new(good, None).is_ok(), "{good} was refused");
+        }
+    }
+
+    #[test]
+    fn numbers_grow_even_within_a_microsecond() {
+        let client = Client::new("http://127.0.0.1:1", None).unwrap();
+        let numbers: Vec<u64> = (0..1000).map(|_| client.next_sequence()).collect();
+        assert!(numbers.is_sorted_by(|a, b| a < b));
+    }
+}

@@ -1,0 +1,7 @@
+//! worker
+
+pub mod agent;
+pub mod client;
+pub mod enrol;
+pub mod isolation;
+pub mod node;
