@@ -1,5 +1,7 @@
 //! The children that open adapters, as separate processes, on whatever adapters this machine has.
 
+#![allow(clippy::unwrap_used, reason = "a test ends where something is not as it must be")]
+
 use std::{
     io::{BufRead, BufReader, Write},
     path::{Path, PathBuf},

@@ -263,7 +263,7 @@ mod tests {
     fn a_beat_never_slips_into_the_next_minute() {
         for n in 0..=255 {
             let place = place_in_minute(KeyId::from_bytes([n; 16]), u64::MAX - u64::from(n));
-            assert!(place < SPREAD_MILLIS + JITTER_MILLIS && place < 60_000);
+            assert!(place < 60_000, "{place} ms");
         }
         assert_eq!(place_in_minute(KeyId::from_bytes([0; 16]), 0), 0);
     }

@@ -335,9 +335,9 @@ impl Clusters {
             () = over => (Phase::Gone, "its hours ran out".to_owned()),
             () = stop.cancelled() => (Phase::Gone, self.held().get(&id).map_or("", |h| h.why_stopped).to_owned()),
         };
+        // Its end is noted when nothing of it is left: until then the machine gave its memory and time.
         self.change(id, |h| {
             h.known.phase = Phase::Stopping;
-            h.known.ended_at.get_or_insert(now());
             h.tunnel_open = false;
         });
         match node.stop().await {

@@ -119,8 +119,22 @@ pub async fn join(options: &JoinOptions, reporter: &Reporter) -> Result<(), Agen
             reporter.event(serde_json::json!({"event": "expired"}));
             return Err(AgentError::Expired { minutes });
         }
-        // The key is known already: an earlier answer was lost on its way here.
-        Err(EnrolError::Ask { source, .. }) if source.code() == Some("already_enrolled") => {}
+        // An earlier answer was lost on its way here, or the key has ended since.
+        Err(EnrolError::Ask { source, .. }) if source.code() == Some("already_enrolled") => {
+            match known(&client).await {
+                Ok(()) => {}
+                Err(error) if error.code() == Some("revoked_key") => {
+                    data.remove(KEY)?;
+                    return Err(AgentError::KeyEnded { why: error.to_string() });
+                }
+                Err(source) => {
+                    return Err(AgentError::Client {
+                        doing: "ask the server whether it knows this machine",
+                        source,
+                    });
+                }
+            }
+        }
         Err(EnrolError::Ask { source, .. }) => {
             return Err(AgentError::Client { doing: "ask to join", source });
         }

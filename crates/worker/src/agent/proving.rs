@@ -129,11 +129,19 @@ async fn round(
         let challenges = match begun {
             Ok(begun) => begun.challenges,
             Err(error) => {
-                shared.failed("ask for challenges", &error);
-                for (gpu, ..) in &ready {
-                    show(shared, *gpu, None);
+                let not_wanted = error.code() == Some("not_wanted");
+                if !not_wanted {
+                    shared.failed("ask for challenges", &error);
                 }
-                return false;
+                let asked: Vec<GpuId> = ready.iter().map(|(gpu, ..)| *gpu).collect();
+                shared.update(|s| {
+                    for g in s.gpus.iter_mut().filter(|g| asked.contains(&g.gpu)) {
+                        g.proof = None;
+                        // The next sync says of each whether it is wanted all the same.
+                        g.wanted &= !not_wanted;
+                    }
+                });
+                return not_wanted;
             }
         };
         shared.reached();
@@ -187,6 +195,7 @@ async fn prove(
     match steps(&shared, gpu, &local, &mut child, given).await {
         Ok(verdict) => {
             shared.reached();
+            shared.judged();
             if verdict.accepted {
                 tracing::info!(%gpu, standing = %verdict.standing, matrix_mmacs = verdict.profile.matrix_mmacs, memory_bytes = verdict.profile.memory_bytes, finding = %verdict.finding, "a proof was accepted");
             } else {

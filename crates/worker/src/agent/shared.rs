@@ -1,7 +1,10 @@
 //! What the tasks of a running worker share: the client, what is known of the GPUs, and the status that
 //! is shown. Every answer and failure of the server passes through here once.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{
+    Mutex, MutexGuard, PoisonError,
+    atomic::{AtomicU64, Ordering},
+};
 
 use gangline_types::{GpuId, UnixSeconds};
 use tokio::sync::watch;
@@ -45,6 +48,7 @@ pub(crate) struct Shared {
     pub stop: CancellationToken,
     inner: Mutex<Inner>,
     news: watch::Sender<u64>,
+    verdicts: AtomicU64,
 }
 
 #[derive(Default)]
@@ -77,7 +81,18 @@ impl Shared {
             stop: CancellationToken::new(),
             inner: Mutex::new(Inner { status, ..Inner::default() }),
             news: watch::Sender::new(0),
+            verdicts: AtomicU64::new(0),
         }
+    }
+
+    /// A proof was judged: what was said before about which proofs are wanted is out of date.
+    pub(crate) fn judged(&self) {
+        self.verdicts.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How many proofs were judged since the start.
+    pub(crate) fn verdicts(&self) -> u64 {
+        self.verdicts.load(Ordering::Relaxed)
     }
 
     fn inner(&self) -> MutexGuard<'_, Inner> {

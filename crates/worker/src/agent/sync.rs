@@ -19,6 +19,8 @@ use super::{
 const WAIT_SECONDS: u64 = 20;
 /// A request may take the wait and this much more.
 const SLACK_SECONDS: u64 = 15;
+/// An answer within this was not waited for.
+const AT_ONCE: Duration = Duration::from_millis(500);
 /// Changes that come close together are reported together.
 const GATHER: Duration = Duration::from_millis(200);
 
@@ -51,23 +53,27 @@ fn report(shared: &Shared, clusters: &Clusters, wait: u64) -> SyncReport {
     }
 }
 
-/// Takes what the server wants.
-fn take(shared: &Shared, clusters: &Arc<Clusters>, orders: &SyncOrders) {
+/// Takes what the server wants. Which proofs it wants is old news if one was judged since it was asked.
+fn take(shared: &Shared, clusters: &Arc<Clusters>, orders: &SyncOrders, verdicts_before: u64) {
     shared.reached();
-    shared.update(|s| s.gpus.iter_mut().for_each(|g| g.wanted = orders.prove.contains(&g.gpu)));
+    if shared.verdicts() == verdicts_before {
+        shared.update(|s| s.gpus.iter_mut().for_each(|g| g.wanted = orders.prove.contains(&g.gpu)));
+    }
     clusters.apply(&orders.clusters);
 }
 
 /// Talks until the worker stops.
 pub(crate) async fn run(shared: Arc<Shared>, clusters: Arc<Clusters>) {
     let mut backoff = Backoff::default();
+    // A server that answers at once although nothing changed is asked less and less often.
+    let mut repeats = Backoff::default();
     let mut news = clusters.news();
     let mut status = shared.news();
     loop {
         news.borrow_and_update();
         status.borrow_and_update();
         let said = report(&shared, &clusters, WAIT_SECONDS);
-        let asked = Instant::now();
+        let (asked, verdicts) = (Instant::now(), shared.verdicts());
         let limit = Duration::from_secs(WAIT_SECONDS + SLACK_SECONDS);
         let call = shared.client.call_waiting::<Sync>(&[], &Nothing {}, &said, limit);
         // Anything may change in the status; only what is reported is worth another request.
@@ -89,10 +95,13 @@ pub(crate) async fn run(shared: Arc<Shared>, clusters: Arc<Clusters>) {
             answer = call => match answer {
                 Ok(orders) => {
                     backoff.worked();
-                    take(&shared, &clusters, &orders);
-                    // A server that answers at once each time is not asked more often than this.
-                    let same = report(&shared, &clusters, WAIT_SECONDS) == said;
-                    Duration::from_secs(if same { 1 } else { 0 }).saturating_sub(asked.elapsed())
+                    take(&shared, &clusters, &orders, verdicts);
+                    if report(&shared, &clusters, WAIT_SECONDS) == said && asked.elapsed() < AT_ONCE {
+                        repeats.failed()
+                    } else {
+                        repeats.worked();
+                        Duration::ZERO
+                    }
                 }
                 Err(error) => {
                     shared.failed("report to the server", &error);
@@ -101,9 +110,14 @@ pub(crate) async fn run(shared: Arc<Shared>, clusters: Arc<Clusters>) {
             },
             () = changed => Duration::ZERO,
         };
+        if pause.is_zero() {
+            continue;
+        }
+        // What changes here meanwhile is reported without waiting for the end of the pause.
         tokio::select! {
             () = shared.stop.cancelled() => return,
             () = tokio::time::sleep(pause) => {}
+            _ = news.changed() => {}
         }
     }
 }

@@ -13,6 +13,7 @@ use serde::Serialize;
 /// How long a plain request may take; waiting ones say so themselves.
 const REQUEST_SECONDS_MAX: u64 = 60;
 const CONNECT_SECONDS_MAX: u64 = 10;
+const KEEPALIVE_SECONDS: u64 = 30;
 /// Largest answer read into memory.
 const RESPONSE_BYTES_MAX: usize = 64 << 20;
 
@@ -115,6 +116,8 @@ impl Client {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let http = reqwest::Client::builder()
             .connect_timeout(Duration::from_secs(CONNECT_SECONDS_MAX))
+            // A tunnel may be silent for hours; a peer that vanished must be noticed all the same.
+            .tcp_keepalive(Duration::from_secs(KEEPALIVE_SECONDS))
             .redirect(reqwest::redirect::Policy::none())
             .no_proxy()
             .user_agent(concat!("gangline/", env!("CARGO_PKG_VERSION")))
