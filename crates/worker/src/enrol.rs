@@ -233,7 +233,10 @@ mod tests {
         for bytes in [0, 31, 33, 100] {
             fs::write(&path, vec![1; bytes]).unwrap();
             fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
-            assert!(matches!(load_or_make_key(&path), Err(KeyFileError::Malformed { .. })), "{bytes} bytes were taken");
+            assert!(
+                matches!(load_or_make_key(&path), Err(KeyFileError::Malformed { .. })),
+                "{bytes} bytes were taken"
+            );
         }
         let nowhere = folder.path().join("missing/machine.key");
         assert!(matches!(load_or_make_key(&nowhere), Err(KeyFileError::Io { doing: "write", .. })));
