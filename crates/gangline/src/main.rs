@@ -1,0 +1,105 @@
+//! The one binary: the network (`serve`), a supplier's machine (`worker`), a renter's shell (`rent`),
+//! anyone's check (`verify`) and a whole network on one machine (`demo`).
+//!
+//! Knows which word starts what, how failures are told and which exit code follows; nothing else.
+
+mod demo;
+mod inert;
+mod logging;
+mod problem;
+mod rent;
+mod serve;
+mod verify;
+mod worker;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+/// One network of many owners' GPUs: join a machine, hire a cluster, check the rewards.
+#[derive(Debug, Parser)]
+#[command(name = "gangline", version, max_term_width = 100, disable_help_subcommand = true)]
+#[command(
+    after_help = "Start with `gangline demo`: a whole network on this machine.\nExit codes: 0 done, 1 failed, 2 bad usage or could not ask."
+)]
+struct Cli {
+    /// Write log lines as JSON (or set GANGLINE_LOG_FORMAT=json).
+    #[arg(long, global = true, help_heading = "Logging")]
+    log_json: bool,
+    /// How log lines are written.
+    #[arg(long, hide = true, env = "GANGLINE_LOG_FORMAT", default_value = "text", value_enum)]
+    log_format: logging::Format,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Command {
+    /// Run a network: API, explorer, consoles.
+    Serve(Box<serve::Args>),
+    /// Bring this machine and its GPUs into a network.
+    Worker(worker::Args),
+    /// Hire clusters and run jobs on them.
+    Rent(Box<rent::Args>),
+    /// Check a network's proofs, uptime and rewards from public data alone.
+    Verify(verify::Args),
+    /// Watch a whole network on this machine: join, prove, earn, rent, and attacks that fail.
+    Demo(Box<demo::Args>),
+    /// The main process inside a sandbox; the worker starts it.
+    #[command(hide = true)]
+    Node,
+    /// Look at the adapters of this machine; the worker starts it.
+    #[command(hide = true)]
+    AdapterProbe,
+    /// Prove one adapter of this machine; the worker starts it.
+    #[command(hide = true)]
+    AdapterProve,
+}
+
+impl Command {
+    fn run(self) -> anyhow::Result<()> {
+        match self {
+            Self::Serve(args) => serve::main(*args),
+            Self::Worker(args) => worker::main(args),
+            Self::Rent(args) => rent::main(*args),
+            Self::Verify(args) => verify::main(args),
+            Self::Demo(args) => demo::main(*args),
+            Self::Node => gangline_worker::node::run(gangline_worker::node::NodeArgs {}),
+            Self::AdapterProbe => worker::adapter_probe(),
+            Self::AdapterProve => worker::adapter_prove(),
+        }
+    }
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let format = if cli.log_json { logging::Format::Json } else { cli.log_format };
+    let filter = std::env::var("GANGLINE_LOG").ok().filter(|filter| !filter.is_empty());
+    let done = logging::start(format, filter.as_deref()).and_then(|()| cli.command.run());
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        // Whoever read our output has seen enough: nothing failed.
+        Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            for line in problem::lines(&error) {
+                eprintln!("{line}");
+            }
+            ExitCode::from(problem::exit_code(&error))
+        }
+    }
+}
+
+/// Whether writing to stdout failed because its reader is gone.
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<std::io::Error>().is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    #[test]
+    fn every_command_is_well_formed() {
+        super::Cli::command().debug_assert();
+    }
+}

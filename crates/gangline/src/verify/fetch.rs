@@ -1,0 +1,171 @@
+//! Asks the public endpoints, page by page, and keeps what they answered.
+//!
+//! Judges nothing, except that a list which does not move on is refused.
+
+use gangline_types::{
+    GpuId, Hour, ProofId,
+    public::{PublicGpu, PublicProof, PublicSeason, PublicSnapshot, PublicUptime},
+};
+use gangline_wire::{
+    Endpoint,
+    api::{
+        proof::Transcript,
+        public::{GpusQuery, HOURS_MAX, PAGE_MAX, SnapshotWithEntries, SnapshotsQuery, UptimeQuery},
+    },
+    endpoints::{
+        PublicGpuProofs, PublicGpuUptime, PublicGpus, PublicSeasonNow, PublicSnapshotByPeriod,
+        PublicSnapshots, PublicTranscript,
+    },
+};
+use gangline_worker::client::{Client, ClientError};
+
+use super::Stopped;
+use crate::problem::{Problem, USAGE};
+
+/// How often everything is asked again where a snapshot is taken meanwhile.
+const TRIES: usize = 3;
+
+/// One GPU with all that is published of it.
+pub struct Gpu {
+    /// The GPU itself.
+    pub public: PublicGpu,
+    /// Its uptime over the season's snapshots.
+    pub hours: Vec<PublicUptime>,
+    /// Its proofs, newest first.
+    pub proofs: Vec<PublicProof>,
+}
+
+/// All that is checked, as of one moment.
+pub struct Everything {
+    /// The season.
+    pub season: PublicSeason,
+    /// Its snapshots, oldest first.
+    pub snapshots: Vec<SnapshotWithEntries>,
+    /// Every GPU, in the order of ids.
+    pub gpus: Vec<Gpu>,
+    /// Whether no snapshot was taken while the GPUs were asked for: only then their season's sums are
+    /// those of these snapshots.
+    pub settled: bool,
+}
+
+/// A network's public face.
+pub struct Public(Client);
+
+impl Public {
+    /// The network at `url`.
+    ///
+    /// # Errors
+    /// When that is no server's URL.
+    pub fn new(url: &str) -> anyhow::Result<Self> {
+        Ok(Self(Client::new(url, None)?))
+    }
+    /// Its URL.
+    pub fn base(&self) -> &str {
+        self.0.base()
+    }
+
+    async fn ask<E: Endpoint>(
+        &self,
+        parameters: &[&(dyn std::fmt::Display + Sync)],
+        query: &E::Query,
+        none: &E::Request,
+    ) -> Result<E::Response, Stopped> {
+        let answer = self.0.call::<E>(parameters, query, none).await;
+        answer.map_err(|error| could_not_ask::<E>(error))
+    }
+
+    /// Season, snapshots and GPUs.
+    pub async fn everything(&self) -> Result<Everything, Stopped> {
+        let mut tries = 0;
+        loop {
+            tries += 1;
+            let season = self.ask::<PublicSeasonNow>(&[], &Default::default(), &Default::default()).await?;
+            let heads = self.heads().await?;
+            let mut snapshots = Vec::with_capacity(heads.len());
+            for head in &heads {
+                let none = Default::default();
+                snapshots.push(
+                    self.ask::<PublicSnapshotByPeriod>(&[&head.period], &none, &Default::default()).await?,
+                );
+            }
+            let gpus = self.gpus(&season, &heads).await?;
+            let settled = self.heads().await?.len() == heads.len();
+            if settled || tries == TRIES {
+                return Ok(Everything { season, snapshots, gpus, settled });
+            }
+        }
+    }
+
+    async fn heads(&self) -> Result<Vec<PublicSnapshot>, Stopped> {
+        let mut heads: Vec<PublicSnapshot> = Vec::new();
+        let mut query = SnapshotsQuery { from: None, limit: Some(PAGE_MAX) };
+        loop {
+            let page = self.ask::<PublicSnapshots>(&[], &query, &Default::default()).await?;
+            heads.extend(page.snapshots);
+            match page.next {
+                None => return Ok(heads),
+                Some(next) if query.from.is_none_or(|from| next > from) => query.from = Some(next),
+                Some(next) => return Err(stuck("snapshots", next)),
+            }
+        }
+    }
+
+    async fn gpus(&self, season: &PublicSeason, heads: &[PublicSnapshot]) -> Result<Vec<Gpu>, Stopped> {
+        let mut all = Vec::new();
+        let mut query = GpusQuery { limit: Some(PAGE_MAX), ..Default::default() };
+        loop {
+            let page = self.ask::<PublicGpus>(&[], &query, &Default::default()).await?;
+            for public in page.gpus {
+                let hours = self.hours(public.id, season, heads).await?;
+                let none = Default::default();
+                let proofs = self.ask::<PublicGpuProofs>(&[&public.id], &none, &Default::default()).await?;
+                all.push(Gpu { public, hours, proofs });
+            }
+            match page.next {
+                None => return Ok(all),
+                Some(next) if query.after.is_none_or(|after| next > after) => query.after = Some(next),
+                Some(next) => return Err(stuck("GPUs", next)),
+            }
+        }
+    }
+
+    /// Uptime hours of one GPU from the season's start to its last snapshot.
+    async fn hours(
+        &self,
+        gpu: GpuId,
+        season: &PublicSeason,
+        heads: &[PublicSnapshot],
+    ) -> Result<Vec<PublicUptime>, Stopped> {
+        let Some(last) = heads.last() else { return Ok(Vec::new()) };
+        let (mut from, end) = (season.starts.hour().0, last.ends.hour().0.saturating_add(1));
+        let mut hours = Vec::new();
+        while from < end {
+            let to = end.min(from.saturating_add(HOURS_MAX));
+            let query = UptimeQuery { from: Some(Hour(from)), to: Some(Hour(to)) };
+            let page = self.ask::<PublicGpuUptime>(&[&gpu], &query, &Default::default()).await?;
+            hours.extend(page.hours);
+            from = to;
+        }
+        Ok(hours)
+    }
+
+    /// A proof's transcript; `None` where the network says that there is none.
+    pub async fn transcript(&self, proof: ProofId) -> Result<Option<Transcript>, Stopped> {
+        let none = Default::default();
+        match self.0.call::<PublicTranscript>(&[&proof], &none, &Default::default()).await {
+            Ok(transcript) => Ok(Some(transcript)),
+            Err(ClientError::Refused { status: 404, .. }) => Ok(None),
+            Err(error) => Err(could_not_ask::<PublicTranscript>(error)),
+        }
+    }
+}
+
+fn could_not_ask<E: Endpoint>(error: ClientError) -> Stopped {
+    let what = format!("could not ask for {}", E::SPEC.path);
+    Stopped::CouldNotAsk(anyhow::Error::new(error).context(what))
+}
+
+fn stuck(what: &str, at: impl std::fmt::Display) -> Stopped {
+    let problem = Problem::new(format!("the list of {what} does not move on after {at}"));
+    Stopped::CouldNotAsk(problem.code(USAGE).into())
+}
