@@ -181,8 +181,11 @@ impl Clusters {
         if actions.is_empty() {
             return;
         }
+        let mut dirty = false;
         let price = |gpu| self.shared.settings.rent.price(gpu);
         for action in actions {
+            // Asked again for a signature that is on its way, or refused again, nothing is new.
+            dirty |= !matches!(action, Action::Sign(..));
             match action {
                 Action::Start(id, order) => {
                     tracing::info!(cluster = %id, gpu = %order.gpu, memory_bytes = order.memory_bytes, cpus_millis = order.cpus_millis, "a renter's cluster is started");
@@ -221,31 +224,38 @@ impl Clusters {
                     let h = held.entry(id).or_insert_with(|| {
                         Held::new(fresh(None, Phase::Gone, MicroCredits(0)), String::new())
                     });
-                    self.sign(id, &receipt, h, known.get(&id));
+                    dirty |= self.sign(id, &receipt, h, known.get(&id));
                 }
                 Action::Forget(id) => {
                     held.remove(&id);
                 }
             }
         }
-        self.changed(&mut held);
+        if dirty {
+            self.changed(&mut held);
+        }
     }
 
-    fn sign(&self, id: ClusterId, receipt: &Receipt, held: &mut Held, known: Option<&Known>) {
+    /// Signs a receipt that is right; whether anything is new by that.
+    fn sign(&self, id: ClusterId, receipt: &Receipt, held: &mut Held, known: Option<&Known>) -> bool {
+        let before = (held.known.phase, held.receipt_signature.clone(), held.detail.clone());
         held.known.phase = Phase::Gone;
-        match (reconcile::check_receipt(id, receipt, known), self.shared.client.key()) {
-            (Ok(()), Some(key)) => {
-                tracing::info!(cluster = %id, used_seconds = receipt.used.0, cost_micro = receipt.cost.0, "a receipt is signed");
-                held.receipt_signature = Some(STANDARD.encode(key.sign(&receipt.signing_bytes())));
-                held.detail = receipt.because.words().to_owned();
-            }
-            (Err(why), _) => {
-                tracing::error!(cluster = %id, why, "a receipt was not signed");
-                held.receipt_signature = None;
-                held.detail = format!("the receipt was not signed: {why}");
-            }
-            (Ok(()), None) => {}
+        (held.receipt_signature, held.detail) =
+            match (reconcile::check_receipt(id, receipt, known), self.shared.client.key()) {
+                (Ok(()), Some(key)) => {
+                    let signature = STANDARD.encode(key.sign(&receipt.signing_bytes()));
+                    (Some(signature), receipt.because.words().to_owned())
+                }
+                (Ok(()), None) => (None, "this machine has no key to sign with".to_owned()),
+                (Err(why), _) => (None, format!("the receipt was not signed: {why}")),
+            };
+        let new = before != (held.known.phase, held.receipt_signature.clone(), held.detail.clone());
+        if new && held.receipt_signature.is_some() {
+            tracing::info!(cluster = %id, used_seconds = receipt.used.0, cost_micro = receipt.cost.0, "a receipt is signed");
+        } else if new {
+            tracing::error!(cluster = %id, why = held.detail, "a receipt was not signed");
         }
+        new
     }
 
     /// One cluster from its order to its end.
