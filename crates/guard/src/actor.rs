@@ -76,7 +76,9 @@ impl Principal {
     /// The account behind it, if one is.
     pub fn account(&self) -> Option<AccountId> {
         match self {
-            Self::Machine { account, .. } | Self::CommandLine { account, .. } | Self::Person { account, .. } => Some(*account),
+            Self::Machine { account, .. }
+            | Self::CommandLine { account, .. }
+            | Self::Person { account, .. } => Some(*account),
             _ => None,
         }
     }

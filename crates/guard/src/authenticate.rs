@@ -75,21 +75,33 @@ impl Authenticated {
     }
 }
 
-fn check(claimed: &Claimed, key: &PublicKey, parts: RequestParts<'_>, now: UnixSeconds) -> Result<(), Refusal> {
+fn check(
+    claimed: &Claimed,
+    key: &PublicKey,
+    parts: RequestParts<'_>,
+    now: UnixSeconds,
+) -> Result<(), Refusal> {
     claimed
         .verify(key, parts.method, parts.authority, parts.path, parts.query, parts.body_digest)
         .map_err(Refusal::BadSignature)?;
     // After the signature, so that a clock's skew is told only to the key's holder.
     let seconds = claimed.created.0.abs_diff(now.0);
     if seconds > SKEW_SECONDS_MAX {
-        return Err(Refusal::SkewedClock { seconds, ahead: claimed.created > now, seconds_max: SKEW_SECONDS_MAX });
+        return Err(Refusal::SkewedClock {
+            seconds,
+            ahead: claimed.created > now,
+            seconds_max: SKEW_SECONDS_MAX,
+        });
     }
     Ok(())
 }
 
 /// Verifies a request signed by an enrolled key. `record` is what the store has for `claimed.key`.
 pub fn signed(
-    claimed: &Claimed, record: Option<&KeyRecord>, parts: RequestParts<'_>, now: UnixSeconds,
+    claimed: &Claimed,
+    record: Option<&KeyRecord>,
+    parts: RequestParts<'_>,
+    now: UnixSeconds,
 ) -> Result<Authenticated, Refusal> {
     let record = record.ok_or(Refusal::UnknownKey(claimed.key))?;
     check(claimed, &record.public_key, parts, now)?;
@@ -108,7 +120,10 @@ pub fn signed(
 /// Verifies a request signed by a key that asks to be enrolled and stands in the request's own body.
 /// Its numbers are not tracked: such a request only asks, and asking twice asks once.
 pub fn signed_by_new_key(
-    claimed: &Claimed, key: &PublicKey, parts: RequestParts<'_>, now: UnixSeconds,
+    claimed: &Claimed,
+    key: &PublicKey,
+    parts: RequestParts<'_>,
+    now: UnixSeconds,
 ) -> Result<Actor, Refusal> {
     check(claimed, key, parts, now)?;
     Ok(Actor::of(Principal::NewKey(claimed.key)))

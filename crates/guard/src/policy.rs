@@ -125,23 +125,45 @@ pub fn decide(who: &Principal, action: Action, what: &Resource) -> Result<&'stat
         (P::Job(Job::Accountant), TakeSnapshot, Resource::Network(_)) => Ok("the accountant takes snapshots"),
         (P::Job(Job::Reconciler), Reconcile, Resource::Network(_)) => Ok("the reconciler reconciles"),
         (P::Job(Job::Projector), Project, Resource::Network(_)) => Ok("the projector projects"),
-        (P::Job(Job::Setup), Invite, Resource::Network(_)) => Ok("whoever runs the server may invite its operator"),
+        (P::Job(Job::Setup), Invite, Resource::Network(_)) => {
+            Ok("whoever runs the server may invite its operator")
+        }
         (P::Job(_), ..) => Err(Refusal::Forbidden("this job")),
 
         // A machine: its own self, its own GPUs, the clusters that were placed on it.
-        (P::Machine { machine, account, .. }, DescribeMachine | Beat | ProveGpu | Supply | RetireMachine, Resource::Machine(m)) => {
-            if m.machine == *machine && m.account == *account { Ok("a machine speaks for itself") } else { Err(Refusal::Hidden) }
+        (
+            P::Machine { machine, account, .. },
+            DescribeMachine | Beat | ProveGpu | Supply | RetireMachine,
+            Resource::Machine(m),
+        ) => {
+            if m.machine == *machine && m.account == *account {
+                Ok("a machine speaks for itself")
+            } else {
+                Err(Refusal::Hidden)
+            }
         }
         (P::Machine { machine, account, .. }, LabelGpu, Resource::Gpu(g)) => {
-            if g.machine == *machine && g.account == *account { Ok("a machine names its own GPUs") } else { Err(Refusal::Hidden) }
+            if g.machine == *machine && g.account == *account {
+                Ok("a machine names its own GPUs")
+            } else {
+                Err(Refusal::Hidden)
+            }
         }
         (P::Machine { .. }, ..) => Err(Refusal::Forbidden("a machine")),
 
         // People, in a browser or at a command line.
         (P::Person { account, .. } | P::CommandLine { account, .. }, ReadAccount, Resource::Account(a)) => {
-            if a.account == *account { Ok("one sees one's own account") } else { Err(Refusal::Hidden) }
+            if a.account == *account {
+                Ok("one sees one's own account")
+            } else {
+                Err(Refusal::Hidden)
+            }
         }
-        (P::Person { account, role, .. } | P::CommandLine { account, role, .. }, RevokeKey, Resource::Key(k)) => {
+        (
+            P::Person { account, role, .. } | P::CommandLine { account, role, .. },
+            RevokeKey,
+            Resource::Key(k),
+        ) => {
             if k.account == *account {
                 Ok("one ends one's own keys")
             } else if *role == Role::Operator {
@@ -153,13 +175,15 @@ pub fn decide(who: &Principal, action: Action, what: &Resource) -> Result<&'stat
         (P::Person { account, role: Role::Supplier, .. }, LabelGpu, Resource::Gpu(g)) => {
             if g.account == *account { Ok("a supplier names their own GPUs") } else { Err(Refusal::Hidden) }
         }
-        (P::Person { account, role, .. } | P::CommandLine { account, role, .. }, RetireMachine, Resource::Machine(m)) => {
-            match role {
-                Role::Operator => Ok("the operator retires machines"),
-                Role::Supplier if m.account == *account => Ok("a supplier retires their own machines"),
-                _ => Err(Refusal::Hidden),
-            }
-        }
+        (
+            P::Person { account, role, .. } | P::CommandLine { account, role, .. },
+            RetireMachine,
+            Resource::Machine(m),
+        ) => match role {
+            Role::Operator => Ok("the operator retires machines"),
+            Role::Supplier if m.account == *account => Ok("a supplier retires their own machines"),
+            _ => Err(Refusal::Hidden),
+        },
         // Approving needs a browser: a stolen command-line key cannot enrol another.
         (P::Person { role, .. }, DecideEnrolment, Resource::Enrolment(e)) => match (role, e.kind) {
             (Role::Supplier, KeyKind::Machine) => Ok("a supplier approves machines"),
@@ -167,19 +191,32 @@ pub fn decide(who: &Principal, action: Action, what: &Resource) -> Result<&'stat
             _ => Err(Refusal::Forbidden("only a supplier's account")),
         },
         (P::Person { role: Role::Operator, .. }, Invite, Resource::Network(_)) => Ok("the operator invites"),
-        (P::Person { role: Role::Operator, .. } | P::CommandLine { role: Role::Operator, .. }, Operate, Resource::Network(_)) => {
-            Ok("the operator sees the network")
-        }
+        (
+            P::Person { role: Role::Operator, .. } | P::CommandLine { role: Role::Operator, .. },
+            Operate,
+            Resource::Network(_),
+        ) => Ok("the operator sees the network"),
         (P::CommandLine { role: Role::Renter, .. }, Hire, Resource::Network(_)) => Ok("a renter hires"),
-        (P::Person { account, role, .. } | P::CommandLine { account, role, .. }, ReleaseCluster, Resource::Cluster(c)) => {
-            match role {
-                Role::Renter if c.renter == *account => Ok("a renter releases their own clusters"),
-                Role::Operator => Ok("the operator releases clusters"),
-                _ => Err(Refusal::Hidden),
+        (
+            P::Person { account, role, .. } | P::CommandLine { account, role, .. },
+            ReleaseCluster,
+            Resource::Cluster(c),
+        ) => match role {
+            Role::Renter if c.renter == *account => Ok("a renter releases their own clusters"),
+            Role::Operator => Ok("the operator releases clusters"),
+            _ => Err(Refusal::Hidden),
+        },
+        (
+            P::Person { account, role: Role::Renter, .. }
+            | P::CommandLine { account, role: Role::Renter, .. },
+            UseCluster,
+            Resource::Cluster(c),
+        ) => {
+            if c.renter == *account {
+                Ok("a renter uses their own clusters")
+            } else {
+                Err(Refusal::Hidden)
             }
-        }
-        (P::Person { account, role: Role::Renter, .. } | P::CommandLine { account, role: Role::Renter, .. }, UseCluster, Resource::Cluster(c)) => {
-            if c.renter == *account { Ok("a renter uses their own clusters") } else { Err(Refusal::Hidden) }
         }
         (P::Person { .. } | P::CommandLine { .. }, UseCluster, Resource::Cluster(_)) => Err(Refusal::Hidden),
         (P::Person { role, .. } | P::CommandLine { role, .. }, ..) => Err(Refusal::Forbidden(match role {
@@ -256,6 +293,9 @@ mod tests {
             std::fs::write(path, &now).unwrap();
         }
         let reviewed = std::fs::read_to_string(path).unwrap_or_default();
-        assert!(now == reviewed, "the policy no longer matches crates/guard/matrix.txt; if the change is meant, write it with GANGLINE_BLESS=1 and review the difference");
+        assert!(
+            now == reviewed,
+            "the policy no longer matches crates/guard/matrix.txt; if the change is meant, write it with GANGLINE_BLESS=1 and review the difference"
+        );
     }
 }

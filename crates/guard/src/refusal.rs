@@ -36,7 +36,9 @@ pub enum Refusal {
         seconds_max: u64,
     },
     /// A sequence number that was used, or is too old to tell.
-    #[error("the request's sequence number {sequence} was used before: a copy of a request is not a request (newest seen: {newest})")]
+    #[error(
+        "the request's sequence number {sequence} was used before: a copy of a request is not a request (newest seen: {newest})"
+    )]
     Replayed {
         /// As sent.
         sequence: u64,
@@ -96,7 +98,9 @@ impl Refusal {
     /// What to do about it.
     pub fn hint(&self) -> Option<&'static str> {
         Some(match self {
-            Self::Unsigned => "enrol a key: `gangline worker join URL` on a machine, `gangline rent login URL` at a command line",
+            Self::Unsigned => {
+                "enrol a key: `gangline worker join URL` on a machine, `gangline rent login URL` at a command line"
+            }
             Self::NotSignedIn => "open a one-time link; an operator can make one for you",
             Self::UnknownKey(_) => "join again: the key may have been made for another network",
             Self::RevokedKey { .. } => "join again to get a new key approved",

@@ -54,7 +54,8 @@ pub fn user_code(random: [u8; 5]) -> String {
 
 /// A typed code as it was shown: case, spaces and the dash forgiven.
 pub fn normalise_code(typed: &str) -> Option<String> {
-    let letters: String = typed.chars().filter(|c| !c.is_whitespace() && *c != '-').map(|c| c.to_ascii_uppercase()).collect();
+    let letters: String =
+        typed.chars().filter(|c| !c.is_whitespace() && *c != '-').map(|c| c.to_ascii_uppercase()).collect();
     let ok = letters.len() == 8 && letters.bytes().all(|b| CODE_ALPHABET.contains(&b));
     ok.then(|| format!("{}-{}", &letters[..4], &letters[4..]))
 }

@@ -1,2 +1,18 @@
-//! server
+//! The control plane: the one room that joins wire, guard, rules, store and pages. It holds the clock,
+//! the randomness, the sockets and the background jobs, and decides nothing itself.
+
+pub mod app;
+pub mod config;
+pub mod edge;
+pub mod error;
+pub mod jobs;
+pub mod metrics;
+pub mod refusals;
+pub mod request;
+pub mod router;
+pub mod routes;
+pub mod run;
 pub mod tunnel;
+
+pub use config::Config;
+pub use run::{Running, ServeError, serve};

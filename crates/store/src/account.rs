@@ -49,6 +49,8 @@ pub struct LinkRow {
     pub name: Label,
     /// That account's role.
     pub role: Role,
+    /// Until when it works.
+    pub expires_at: UnixSeconds,
     /// Whether it can still be used.
     pub usable: bool,
 }
@@ -86,13 +88,20 @@ pub struct AccountRow {
     pub created_at: UnixSeconds,
     /// Machines that have not left.
     pub machines: u64,
+    /// Clusters it has hired that are not over.
+    pub clusters: u64,
     /// Last use of a session of it.
     pub seen_at: Option<UnixSeconds>,
 }
 
 impl Store {
     /// Makes a one-time link, and the account it opens if that is new.
-    pub async fn invite(&self, permit: Permit<act::Invite>, target: InviteTarget, link: NewLink) -> Result<AccountId, StoreError> {
+    pub async fn invite(
+        &self,
+        permit: Permit<act::Invite>,
+        target: InviteTarget,
+        link: NewLink,
+    ) -> Result<AccountId, StoreError> {
         let doing = "making a one-time link";
         let mut tx = self.begin(doing).await?;
         let account = match &target {
@@ -131,19 +140,30 @@ impl Store {
     /// What a link is for.
     pub async fn link(&self, secret: &Hash, now: UnixSeconds) -> Result<Option<LinkRow>, StoreError> {
         let row = sqlx::query(
-            "SELECT a.name, a.role, l.used_at IS NULL AND l.expires_at > ? AS usable FROM link l JOIN account a ON a.id = l.account WHERE l.secret = ?",
+            "SELECT a.name, a.role, l.expires_at, l.used_at IS NULL AND l.expires_at > ? AS usable FROM link l JOIN account a ON a.id = l.account WHERE l.secret = ?",
         )
         .bind(now.0 as i64)
         .bind(secret.0.to_vec())
         .fetch_optional(&self.read)
         .await
         .map_err(StoreError::sql("reading a one-time link"))?;
-        row.map(|r| Ok(LinkRow { name: label(&r.text("name")?), role: r.word("role")?, usable: r.int("usable")? == 1 })).transpose()
+        row.map(|r| {
+            Ok(LinkRow {
+                name: label(&r.text("name")?),
+                role: r.word("role")?,
+                expires_at: r.at("expires_at")?,
+                usable: r.int("usable")? == 1,
+            })
+        })
+        .transpose()
     }
 
     /// Ends a link and begins a session; `None` if it was used or ran out.
     pub async fn use_link(
-        &self, permit: Permit<act::UseLink>, secret: &Hash, session: NewSession,
+        &self,
+        permit: Permit<act::UseLink>,
+        secret: &Hash,
+        session: NewSession,
     ) -> Result<Option<SessionRecord>, StoreError> {
         let doing = "using a one-time link";
         let now = permit.at().0 as i64;
@@ -190,7 +210,8 @@ impl Store {
         .await
         .map_err(StoreError::sql(doing))?;
         let Some(row) = row else { return Ok(None) };
-        let record = SessionRecord { session: row.id("id")?, account: row.id("account")?, role: row.word("role")? };
+        let record =
+            SessionRecord { session: row.id("id")?, account: row.id("account")?, role: row.word("role")? };
         if now.since(row.at("seen_at")?) > SEEN_EVERY_SECONDS {
             sqlx::query("UPDATE session SET seen_at = ? WHERE id = ?")
                 .bind(now.0 as i64)
@@ -234,10 +255,24 @@ impl Store {
         Ok(label(&row.text("name")?))
     }
 
+    /// Name and role of any account, for whoever invites.
+    pub async fn account(
+        &self,
+        account: AccountId,
+        _: &Permit<act::Invite>,
+    ) -> Result<Option<(Label, Role)>, StoreError> {
+        let row = sqlx::query("SELECT name, role FROM account WHERE id = ?")
+            .bind(account.blob())
+            .fetch_optional(&self.read)
+            .await
+            .map_err(StoreError::sql("reading an account"))?;
+        row.map(|r| Ok((label(&r.text("name")?), r.word("role")?))).transpose()
+    }
+
     /// Every account, newest first, at most 500.
     pub async fn accounts(&self, _: &Permit<act::Operate>) -> Result<Vec<AccountRow>, StoreError> {
         sqlx::query(
-            "SELECT a.id, a.name, a.role, a.created_at, (SELECT count(*) FROM machine m WHERE m.account = a.id AND m.left_at IS NULL) AS machines, (SELECT max(seen_at) FROM session s WHERE s.account = a.id) AS seen_at FROM account a ORDER BY a.created_at DESC, a.id LIMIT 500",
+            "SELECT a.id, a.name, a.role, a.created_at, (SELECT count(*) FROM machine m WHERE m.account = a.id AND m.left_at IS NULL) AS machines, (SELECT count(*) FROM cluster c WHERE c.account = a.id AND c.state IN ('requested', 'starting', 'running', 'releasing')) AS clusters, (SELECT max(seen_at) FROM session s WHERE s.account = a.id) AS seen_at FROM account a ORDER BY a.created_at DESC, a.id LIMIT 500",
         )
         .fetch_all(&self.read)
         .await
@@ -250,6 +285,7 @@ impl Store {
                 role: r.word("role")?,
                 created_at: r.at("created_at")?,
                 machines: r.int("machines")?,
+                clusters: r.int("clusters")?,
                 seen_at: r.at_or_none("seen_at")?,
             })
         })

@@ -24,7 +24,11 @@ pub struct Credited {
 
 impl Store {
     /// Credits beats to GPUs of the permit's machine, and of no other. Repeats are the same bits.
-    pub async fn credit(&self, permit: Permit<act::Beat>, beats: &[MinuteBeat]) -> Result<Credited, StoreError> {
+    pub async fn credit(
+        &self,
+        permit: Permit<act::Beat>,
+        beats: &[MinuteBeat],
+    ) -> Result<Credited, StoreError> {
         let doing = "writing beats down";
         let now = permit.at();
         let mut tx = self.begin(doing).await?;

@@ -2,7 +2,8 @@
 
 use gangline_guard::{Permit, act, policy::on};
 use gangline_types::{
-    AdapterKind, ClusterId, GpuId, MicroCredits, Profile, Standing, Text, UnixSeconds, cluster::ClusterState, receipt::EndedBecause,
+    AdapterKind, ClusterId, GpuId, MicroCredits, Profile, Standing, Text, UnixSeconds, cluster::ClusterState,
+    receipt::EndedBecause,
 };
 use gangline_wire::api::{cluster::SignedReceipt, machine::Offer};
 use sqlx::sqlite::SqliteRow;
@@ -80,6 +81,8 @@ pub struct ClusterRow {
     pub until: UnixSeconds,
     /// The machine last spoke of it.
     pub seen_at: UnixSeconds,
+    /// The machine last spoke at all.
+    pub machine_seen_at: UnixSeconds,
     /// Why it ended.
     pub because: Option<EndedBecause>,
     /// Once closed.
@@ -106,7 +109,11 @@ pub struct ClosedCluster {
 fn cluster_row(row: &SqliteRow) -> Result<ClusterRow, StoreError> {
     let claim: gangline_types::GpuClaim = row.json("claim")?;
     Ok(ClusterRow {
-        resource: on::Cluster { cluster: row.id("id")?, renter: row.id("account")?, machine: row.id("machine")? },
+        resource: on::Cluster {
+            cluster: row.id("id")?,
+            renter: row.id("account")?,
+            machine: row.id("machine")?,
+        },
         gpu: row.id("gpu")?,
         model: claim.model,
         state: row.word("state")?,
@@ -121,6 +128,7 @@ fn cluster_row(row: &SqliteRow) -> Result<ClusterRow, StoreError> {
         ended_at: row.at_or_none("ended_at")?,
         until: row.at("until")?,
         seen_at: row.at("seen_at")?,
+        machine_seen_at: row.at("machine_seen_at")?,
         because: row.text_or_none("because")?.and_then(|w| crate::sql::unword(&w)),
         receipt: row.json_or_none("receipt")?,
     })
@@ -187,11 +195,14 @@ impl Store {
             .fetch_optional(&self.read)
             .await
             .map_err(StoreError::sql("looking a cluster up"))?;
-        row.map(|r| Ok(on::Cluster { cluster: r.id("id")?, renter: r.id("account")?, machine: r.id("machine")? })).transpose()
+        row.map(|r| {
+            Ok(on::Cluster { cluster: r.id("id")?, renter: r.id("account")?, machine: r.id("machine")? })
+        })
+        .transpose()
     }
 
     async fn cluster_row(&self, cluster: ClusterId) -> Result<ClusterRow, StoreError> {
-        let row = sqlx::query("SELECT c.*, g.claim FROM cluster c JOIN gpu g ON g.id = c.gpu WHERE c.id = ?")
+        let row = sqlx::query("SELECT c.*, g.claim, m.seen_at AS machine_seen_at FROM cluster c JOIN gpu g ON g.id = c.gpu JOIN machine m ON m.id = c.machine WHERE c.id = ?")
             .bind(cluster.blob())
             .fetch_one(&self.read)
             .await
@@ -205,13 +216,20 @@ impl Store {
     }
 
     /// The permit's cluster, for whoever ended it.
-    pub async fn released_cluster(&self, cluster: ClusterId, _: &Permit<act::Reconcile>) -> Result<ClusterRow, StoreError> {
+    pub async fn released_cluster(
+        &self,
+        cluster: ClusterId,
+        _: &Permit<act::Reconcile>,
+    ) -> Result<ClusterRow, StoreError> {
         self.cluster_row(cluster).await
     }
 
     /// The account's clusters, newest first, at most 100.
-    pub async fn clusters_of(&self, permit: &Permit<act::ReadAccount>) -> Result<Vec<ClusterRow>, StoreError> {
-        let rows = sqlx::query("SELECT c.*, g.claim FROM cluster c JOIN gpu g ON g.id = c.gpu WHERE c.account = ? ORDER BY c.created_at DESC, c.id LIMIT 100")
+    pub async fn clusters_of(
+        &self,
+        permit: &Permit<act::ReadAccount>,
+    ) -> Result<Vec<ClusterRow>, StoreError> {
+        let rows = sqlx::query("SELECT c.*, g.claim, m.seen_at AS machine_seen_at FROM cluster c JOIN gpu g ON g.id = c.gpu JOIN machine m ON m.id = c.machine WHERE c.account = ? ORDER BY c.created_at DESC, c.id LIMIT 100")
             .bind(permit.on().account.blob())
             .fetch_all(&self.read)
             .await
@@ -221,7 +239,7 @@ impl Store {
 
     /// Every cluster, newest first, at most 100.
     pub async fn all_clusters(&self, _: &Permit<act::Operate>) -> Result<Vec<ClusterRow>, StoreError> {
-        let rows = sqlx::query("SELECT c.*, g.claim FROM cluster c JOIN gpu g ON g.id = c.gpu ORDER BY c.created_at DESC, c.id LIMIT 100")
+        let rows = sqlx::query("SELECT c.*, g.claim, m.seen_at AS machine_seen_at FROM cluster c JOIN gpu g ON g.id = c.gpu JOIN machine m ON m.id = c.machine ORDER BY c.created_at DESC, c.id LIMIT 100")
             .fetch_all(&self.read)
             .await
             .map_err(StoreError::sql("listing clusters"))?;
@@ -231,7 +249,7 @@ impl Store {
     /// Clusters on the permit's machine that are not over, or wait for its signature on their receipt.
     pub async fn clusters_on(&self, permit: &Permit<act::Supply>) -> Result<Vec<ClusterRow>, StoreError> {
         let rows = sqlx::query(
-            "SELECT c.*, g.claim FROM cluster c JOIN gpu g ON g.id = c.gpu WHERE c.machine = ? AND (c.state IN ('requested', 'starting', 'running', 'releasing') OR (c.receipt IS NOT NULL AND json_extract(c.receipt, '$.machine_signature') IS NULL AND c.state <> 'lost')) ORDER BY c.created_at LIMIT 64",
+            "SELECT c.*, g.claim, m.seen_at AS machine_seen_at FROM cluster c JOIN gpu g ON g.id = c.gpu JOIN machine m ON m.id = c.machine WHERE c.machine = ? AND (c.state IN ('requested', 'starting', 'running', 'releasing') OR (c.receipt IS NOT NULL AND json_extract(c.receipt, '$.machine_signature') IS NULL AND c.state <> 'lost')) ORDER BY c.created_at LIMIT 64",
         )
         .bind(permit.on().machine.blob())
         .fetch_all(&self.read)
@@ -242,7 +260,7 @@ impl Store {
 
     /// Every cluster that is not over.
     pub async fn live_clusters(&self, _: &Permit<act::Reconcile>) -> Result<Vec<ClusterRow>, StoreError> {
-        let rows = sqlx::query("SELECT c.*, g.claim FROM cluster c JOIN gpu g ON g.id = c.gpu WHERE c.state IN ('requested', 'starting', 'running', 'releasing')")
+        let rows = sqlx::query("SELECT c.*, g.claim, m.seen_at AS machine_seen_at FROM cluster c JOIN gpu g ON g.id = c.gpu JOIN machine m ON m.id = c.machine WHERE c.state IN ('requested', 'starting', 'running', 'releasing')")
             .fetch_all(&self.read)
             .await
             .map_err(StoreError::sql("listing live clusters"))?;
@@ -253,8 +271,14 @@ impl Store {
     /// it is no longer as it was.
     #[allow(clippy::too_many_arguments)]
     pub async fn observe_cluster(
-        &self, permit: &Permit<act::Supply>, cluster: ClusterId, before: ClusterState, after: ClusterState,
-        because: Option<EndedBecause>, detail: &Text<400>, evidence: Option<&str>,
+        &self,
+        permit: &Permit<act::Supply>,
+        cluster: ClusterId,
+        before: ClusterState,
+        after: ClusterState,
+        because: Option<EndedBecause>,
+        detail: &Text<400>,
+        evidence: Option<&str>,
     ) -> Result<bool, StoreError> {
         let doing = "noting how a cluster is";
         let now = permit.at().0 as i64;
@@ -286,7 +310,11 @@ impl Store {
     }
 
     /// Asks for the end of the permit's cluster: metering stops now.
-    pub async fn release_cluster(&self, permit: Permit<act::ReleaseCluster>, because: EndedBecause) -> Result<(), StoreError> {
+    pub async fn release_cluster(
+        &self,
+        permit: Permit<act::ReleaseCluster>,
+        because: EndedBecause,
+    ) -> Result<(), StoreError> {
         let doing = "releasing a cluster";
         let mut tx = self.begin(doing).await?;
         release(&mut tx, permit.on().cluster, because, permit.at(), doing).await?;
@@ -295,7 +323,11 @@ impl Store {
     }
 
     /// The same, when its hours are over.
-    pub async fn expire_cluster(&self, permit: &Permit<act::Reconcile>, cluster: ClusterId) -> Result<(), StoreError> {
+    pub async fn expire_cluster(
+        &self,
+        permit: &Permit<act::Reconcile>,
+        cluster: ClusterId,
+    ) -> Result<(), StoreError> {
         let doing = "ending a hire whose hours are over";
         let mut tx = self.begin(doing).await?;
         release(&mut tx, cluster, EndedBecause::HoursOver, permit.at(), doing).await?;
@@ -304,7 +336,11 @@ impl Store {
     }
 
     /// Closes a cluster with the network's half of its receipt; its token ends.
-    pub async fn close_cluster(&self, permit: &Permit<act::Reconcile>, closed: &ClosedCluster) -> Result<bool, StoreError> {
+    pub async fn close_cluster(
+        &self,
+        permit: &Permit<act::Reconcile>,
+        closed: &ClosedCluster,
+    ) -> Result<bool, StoreError> {
         let doing = "closing a cluster";
         let mut tx = self.begin(doing).await?;
         let done = sqlx::query(
@@ -329,7 +365,12 @@ impl Store {
     }
 
     /// Adds the machine's half of a receipt.
-    pub async fn countersign(&self, permit: &Permit<act::Supply>, cluster: ClusterId, receipt: &SignedReceipt) -> Result<(), StoreError> {
+    pub async fn countersign(
+        &self,
+        permit: &Permit<act::Supply>,
+        cluster: ClusterId,
+        receipt: &SignedReceipt,
+    ) -> Result<(), StoreError> {
         sqlx::query("UPDATE cluster SET receipt = ? WHERE id = ? AND machine = ? AND json_extract(receipt, '$.machine_signature') IS NULL")
             .bind(json(receipt))
             .bind(cluster.blob())
@@ -342,7 +383,11 @@ impl Store {
 }
 
 async fn release(
-    tx: &mut sqlx::SqliteConnection, cluster: ClusterId, because: EndedBecause, at: UnixSeconds, doing: &'static str,
+    tx: &mut sqlx::SqliteConnection,
+    cluster: ClusterId,
+    because: EndedBecause,
+    at: UnixSeconds,
+    doing: &'static str,
 ) -> Result<(), StoreError> {
     sqlx::query(
         "UPDATE cluster SET state = 'releasing', because = coalesce(because, ?), ended_at = coalesce(ended_at, ?) WHERE id = ? AND state IN ('requested', 'starting', 'running')",

@@ -50,12 +50,20 @@ pub struct EnrolmentRow {
     pub code: String,
     /// How it stands.
     pub state: EnrolmentState,
+    /// When it was asked.
+    pub created_at: UnixSeconds,
+    /// Until when it can be decided.
+    pub expires_at: UnixSeconds,
 }
 
 impl Store {
     /// Writes a request down. A key that asks again while its request is open gets a new one; the old
     /// one ends.
-    pub async fn request_enrolment(&self, permit: Permit<act::RequestEnrolment>, new: NewEnrolment) -> Result<(), StoreError> {
+    pub async fn request_enrolment(
+        &self,
+        permit: Permit<act::RequestEnrolment>,
+        new: NewEnrolment,
+    ) -> Result<(), StoreError> {
         let doing = "writing an enrolment request down";
         let now = permit.at().0 as i64;
         let mut tx = self.begin(doing).await?;
@@ -89,7 +97,11 @@ impl Store {
     }
 
     /// The request with this code, if it can still be decided.
-    pub async fn enrolment_by_code(&self, code: &str, now: UnixSeconds) -> Result<Option<EnrolmentRow>, StoreError> {
+    pub async fn enrolment_by_code(
+        &self,
+        code: &str,
+        now: UnixSeconds,
+    ) -> Result<Option<EnrolmentRow>, StoreError> {
         let row = sqlx::query("SELECT * FROM enrolment WHERE code = ? AND state = 'pending' AND expires_at > ? ORDER BY created_at DESC LIMIT 1")
             .bind(code)
             .bind(now.0 as i64)
@@ -100,7 +112,11 @@ impl Store {
     }
 
     /// A request by its id.
-    pub async fn enrolment(&self, id: EnrolmentId, now: UnixSeconds) -> Result<Option<EnrolmentRow>, StoreError> {
+    pub async fn enrolment(
+        &self,
+        id: EnrolmentId,
+        now: UnixSeconds,
+    ) -> Result<Option<EnrolmentRow>, StoreError> {
         let row = sqlx::query("SELECT * FROM enrolment WHERE id = ?")
             .bind(id.blob())
             .fetch_optional(&self.read)
@@ -112,7 +128,10 @@ impl Store {
     /// Approves or denies the permit's request. Approved, its key belongs to the deciding account, and a
     /// machine's key to a new machine `machine`.
     pub async fn decide_enrolment(
-        &self, permit: Permit<act::DecideEnrolment>, approve: bool, machine: MachineId,
+        &self,
+        permit: Permit<act::DecideEnrolment>,
+        approve: bool,
+        machine: MachineId,
     ) -> Result<(), StoreError> {
         let doing = "deciding an enrolment";
         let Principal::Person { account, .. } = *permit.principal() else {
@@ -167,7 +186,8 @@ fn enrolment(row: &sqlx::sqlite::SqliteRow, now: UnixSeconds) -> Result<Enrolmen
     let public_key: [u8; 32] =
         row.bytes("public_key")?.try_into().map_err(|_| StoreError::Malformed("column public_key".into()))?;
     let state: EnrolmentState = row.word("state")?;
-    let expired = state == EnrolmentState::Pending && row.at("expires_at")? <= now;
+    let expires_at = row.at("expires_at")?;
+    let expired = state == EnrolmentState::Pending && expires_at <= now;
     Ok(EnrolmentRow {
         resource: on::Enrolment { enrolment: row.id("id")?, kind: row.word("kind")? },
         public_key: PublicKey::from_bytes(&public_key).map_err(|e| StoreError::Malformed(e.to_string()))?,
@@ -175,5 +195,7 @@ fn enrolment(row: &sqlx::sqlite::SqliteRow, now: UnixSeconds) -> Result<Enrolmen
         summary: Text::lossy(&row.text("summary")?),
         code: row.text("code")?,
         state: if expired { EnrolmentState::Expired } else { state },
+        created_at: row.at("created_at")?,
+        expires_at,
     })
 }

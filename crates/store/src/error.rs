@@ -67,13 +67,19 @@ impl StoreError {
         Some(match self {
             Self::InUse { .. } => "stop that server first, or give this one another --data folder".into(),
             Self::Folder { folder, .. } => {
-                format!("make {} a folder that this user can write, or give another --data folder", folder.display())
+                format!(
+                    "make {} a folder that this user can write, or give another --data folder",
+                    folder.display()
+                )
             }
             Self::Corrupt { file, .. } => format!(
                 "nothing was changed. Restore {0} from a backup; or keep what can be read: move it aside and run `sqlite3 {0} .recover | sqlite3 new.sqlite`",
                 file.display()
             ),
-            Self::Full => "free space on that disk; what was acknowledged is kept, and the server goes on by itself".into(),
+            Self::Full => {
+                "free space on that disk; what was acknowledged is kept, and the server goes on by itself"
+                    .into()
+            }
             _ => return None,
         })
     }

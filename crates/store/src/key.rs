@@ -11,6 +11,9 @@ use crate::{
     sql::{Columns, Id, audit},
 };
 
+/// Sequence numbers in a second.
+const MICROS: u64 = 1_000_000;
+
 /// Why a verified request did not count.
 #[derive(Debug, thiserror::Error)]
 pub enum SequenceError {
@@ -35,13 +38,22 @@ pub struct KeyRow {
     pub host: Label,
     /// Since when.
     pub created_at: UnixSeconds,
+    /// When it last signed something that counted, by its own clock; 0 never. Sequence numbers are
+    /// microseconds of the signer's clock.
+    pub last_used_at: UnixSeconds,
     /// When it was ended.
     pub revoked_at: Option<UnixSeconds>,
 }
 
 fn public_key(row: &SqliteRow) -> Result<PublicKey, StoreError> {
-    let bytes: [u8; 32] = row.bytes("public_key")?.try_into().map_err(|_| StoreError::Malformed("column public_key".into()))?;
+    let bytes: [u8; 32] =
+        row.bytes("public_key")?.try_into().map_err(|_| StoreError::Malformed("column public_key".into()))?;
     PublicKey::from_bytes(&bytes).map_err(|e| StoreError::Malformed(e.to_string()))
+}
+
+fn sequences(row: &SqliteRow) -> Result<RecentSequences, StoreError> {
+    RecentSequences::from_bytes(&row.bytes("sequences")?)
+        .ok_or_else(|| StoreError::Malformed("column sequences".into()))
 }
 
 fn key_row(row: &SqliteRow) -> Result<KeyRow, StoreError> {
@@ -51,6 +63,7 @@ fn key_row(row: &SqliteRow) -> Result<KeyRow, StoreError> {
         kind: row.word("kind")?,
         host: Label::lossy(&row.text("host")?),
         created_at: row.at("created_at")?,
+        last_used_at: UnixSeconds(sequences(row)?.newest() / MICROS),
         revoked_at: row.at_or_none("revoked_at")?,
     })
 }
@@ -87,11 +100,11 @@ impl Store {
             .await
             .map_err(StoreError::sql(doing))?
             .ok_or(StoreError::Gone("the key is gone"))?;
-        let mut seen = RecentSequences::from_bytes(&row.bytes("sequences")?)
-            .ok_or_else(|| StoreError::Malformed("column sequences".into()))?;
+        let mut seen = sequences(&row)?;
         let sequence = authenticated.sequence();
-        let fresh =
-            seen.take(sequence).map_err(|newest| SequenceError::Replayed(Refusal::Replayed { sequence, newest }))?;
+        let fresh = seen
+            .take(sequence)
+            .map_err(|newest| SequenceError::Replayed(Refusal::Replayed { sequence, newest }))?;
         sqlx::query("UPDATE key SET sequences = ? WHERE id = ?")
             .bind(seen.to_bytes())
             .bind(authenticated.key().blob())

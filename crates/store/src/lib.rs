@@ -30,6 +30,6 @@ pub use key::{KeyRow, SequenceError};
 pub use machine::{GpuRow, MachineRow};
 pub use open::Store;
 pub use project::Projected;
-pub use proof::{NewProof, ProofRow};
-pub use public::PublicStore;
+pub use proof::{LastProof, NewProof, ProofRow};
+pub use public::{ModelRow, PublicStore};
 pub use records::RefusalRow;

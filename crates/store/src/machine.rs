@@ -78,7 +78,8 @@ fn machine_row(row: &SqliteRow) -> Result<MachineRow, StoreError> {
 
 /// The parts of a claim that a proof speaks about: if they change, it has to be proven anew.
 fn says_the_same(a: &GpuClaim, b: &GpuClaim) -> bool {
-    (&a.model, a.kind, a.backend, a.pci_vendor, a.pci_device) == (&b.model, b.kind, b.backend, b.pci_vendor, b.pci_device)
+    (&a.model, a.kind, a.backend, a.pci_vendor, a.pci_device)
+        == (&b.model, b.kind, b.backend, b.pci_vendor, b.pci_device)
 }
 
 impl Store {
@@ -86,7 +87,10 @@ impl Store {
     /// than before has to be proven anew; a GPU that is no longer there stays, but is not present.
     /// `new_ids` has one fresh id for each claim.
     pub async fn describe(
-        &self, permit: Permit<act::DescribeMachine>, inventory: &Inventory, new_ids: &[GpuId],
+        &self,
+        permit: Permit<act::DescribeMachine>,
+        inventory: &Inventory,
+        new_ids: &[GpuId],
     ) -> Result<Vec<RegisteredGpu>, StoreError> {
         let doing = "writing an inventory down";
         let now = permit.at().0 as i64;
@@ -114,15 +118,17 @@ impl Store {
                 .map_err(StoreError::sql(doing))?;
             let (gpu, standing, reason) = match known.map(|r| gpu_row(&r)).transpose()? {
                 None => {
-                    sqlx::query("INSERT INTO gpu (id, machine, slot, claim, registered_at) VALUES (?, ?, ?, ?, ?)")
-                        .bind(new_id.blob())
-                        .bind(machine.blob())
-                        .bind(claim.slot.0.to_vec())
-                        .bind(json(claim))
-                        .bind(now)
-                        .execute(&mut *tx)
-                        .await
-                        .map_err(StoreError::sql(doing))?;
+                    sqlx::query(
+                        "INSERT INTO gpu (id, machine, slot, claim, registered_at) VALUES (?, ?, ?, ?, ?)",
+                    )
+                    .bind(new_id.blob())
+                    .bind(machine.blob())
+                    .bind(claim.slot.0.to_vec())
+                    .bind(json(claim))
+                    .bind(now)
+                    .execute(&mut *tx)
+                    .await
+                    .map_err(StoreError::sql(doing))?;
                     (*new_id, Standing::Unproven, Text::lossy("No proof has been judged yet."))
                 }
                 Some(known) => {
@@ -142,7 +148,11 @@ impl Store {
                             .execute(&mut *tx)
                             .await
                             .map_err(StoreError::sql(doing))?;
-                        (gpu, Standing::Unproven, Text::lossy("It says it is something else than before; that has to be proven."))
+                        (
+                            gpu,
+                            Standing::Unproven,
+                            Text::lossy("It says it is something else than before; that has to be proven."),
+                        )
                     } else {
                         (gpu, known.standing, known.reason)
                     }
@@ -156,7 +166,12 @@ impl Store {
     }
 
     /// Notes that a machine was heard of, and whether its owner paused it and what it offers.
-    pub async fn heard_of(&self, permit: &Permit<act::Supply>, paused: bool, offers: &[Offer]) -> Result<bool, StoreError> {
+    pub async fn heard_of(
+        &self,
+        permit: &Permit<act::Supply>,
+        paused: bool,
+        offers: &[Offer],
+    ) -> Result<bool, StoreError> {
         let doing = "noting a machine's offers";
         let machine = permit.on().machine;
         let mut tx = self.begin(doing).await?;
@@ -251,11 +266,12 @@ impl Store {
 
     /// A GPU, whoever's it is: for deciding about it.
     pub async fn gpu(&self, gpu: GpuId) -> Result<Option<GpuRow>, StoreError> {
-        let row = sqlx::query("SELECT g.*, m.account FROM gpu g JOIN machine m ON m.id = g.machine WHERE g.id = ?")
-            .bind(gpu.blob())
-            .fetch_optional(&self.read)
-            .await
-            .map_err(StoreError::sql("looking a GPU up"))?;
+        let row =
+            sqlx::query("SELECT g.*, m.account FROM gpu g JOIN machine m ON m.id = g.machine WHERE g.id = ?")
+                .bind(gpu.blob())
+                .fetch_optional(&self.read)
+                .await
+                .map_err(StoreError::sql("looking a GPU up"))?;
         row.map(|r| gpu_row(&r)).transpose()
     }
 
@@ -270,13 +286,33 @@ impl Store {
     }
 
     /// The account's machines, newest first, at most 500.
-    pub async fn machines_of(&self, permit: &Permit<act::ReadAccount>) -> Result<Vec<MachineRow>, StoreError> {
-        let rows = sqlx::query("SELECT * FROM machine WHERE account = ? ORDER BY joined_at DESC, id LIMIT 500")
-            .bind(permit.on().account.blob())
-            .fetch_all(&self.read)
-            .await
-            .map_err(StoreError::sql("listing machines"))?;
+    pub async fn machines_of(
+        &self,
+        permit: &Permit<act::ReadAccount>,
+    ) -> Result<Vec<MachineRow>, StoreError> {
+        let rows =
+            sqlx::query("SELECT * FROM machine WHERE account = ? ORDER BY joined_at DESC, id LIMIT 500")
+                .bind(permit.on().account.blob())
+                .fetch_all(&self.read)
+                .await
+                .map_err(StoreError::sql("listing machines"))?;
         rows.iter().map(machine_row).collect()
+    }
+
+    /// Machines that have not left, and how many of them have a GPU that beat since `since`.
+    pub async fn machine_counts(
+        &self,
+        _: &Permit<act::Operate>,
+        since: UnixSeconds,
+    ) -> Result<(u64, u64), StoreError> {
+        let row = sqlx::query(
+            "SELECT count(*) AS machines, coalesce(sum(EXISTS (SELECT 1 FROM gpu g WHERE g.machine = m.id AND g.beat_at >= ?)), 0) AS connected FROM machine m WHERE m.left_at IS NULL",
+        )
+        .bind(since.0 as i64)
+        .fetch_one(&self.read)
+        .await
+        .map_err(StoreError::sql("counting machines"))?;
+        Ok((row.int("machines")?, row.int("connected")?))
     }
 
     /// GPUs of the account's machines, at most 1,000.

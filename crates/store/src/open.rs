@@ -38,13 +38,17 @@ fn lock(folder: &Path) -> Result<File, StoreError> {
         Err(TryLockError::WouldBlock) => {
             let mut holder = String::new();
             let _ = file.read_to_string(&mut holder);
-            let holder = Some(holder.trim().to_owned()).filter(|h| !h.is_empty() && h.bytes().all(|b| b.is_ascii_digit()));
+            let holder = Some(holder.trim().to_owned())
+                .filter(|h| !h.is_empty() && h.bytes().all(|b| b.is_ascii_digit()));
             return Err(StoreError::InUse { folder: folder.to_owned(), holder });
         }
         Err(TryLockError::Error(source)) => return Err(unusable(source)),
     }
     // For people: who has it. The lock itself is the kernel's and ends with the process.
-    file.set_len(0).and_then(|_| file.rewind()).and_then(|_| writeln!(file, "{}", std::process::id())).map_err(unusable)?;
+    file.set_len(0)
+        .and_then(|_| file.rewind())
+        .and_then(|_| writeln!(file, "{}", std::process::id()))
+        .map_err(unusable)?;
     Ok(file)
 }
 
@@ -60,7 +64,11 @@ fn options(file: &Path) -> SqliteConnectOptions {
         .statement_cache_capacity(200)
 }
 
-async fn pool(options: SqliteConnectOptions, connections: u32, file: &Path) -> Result<SqlitePool, StoreError> {
+async fn pool(
+    options: SqliteConnectOptions,
+    connections: u32,
+    file: &Path,
+) -> Result<SqlitePool, StoreError> {
     SqlitePoolOptions::new()
         .max_connections(connections)
         .min_connections(1)
@@ -118,7 +126,8 @@ impl Store {
         migrated(sqlx::migrate!("migrations/public").run(&public_write).await, &public_file)?;
 
         let read = pool(options(&main_file).read_only(true), READERS, &main_file).await?;
-        let public = PublicStore::new(pool(options(&public_file).read_only(true), READERS, &public_file).await?);
+        let public =
+            PublicStore::new(pool(options(&public_file).read_only(true), READERS, &public_file).await?);
         Ok(Self { write, read, public_write, public, _lock: Arc::new(lock) })
     }
 
@@ -142,7 +151,10 @@ impl Store {
         }
     }
 
-    pub(crate) async fn begin(&self, doing: &'static str) -> Result<Transaction<'static, Sqlite>, StoreError> {
+    pub(crate) async fn begin(
+        &self,
+        doing: &'static str,
+    ) -> Result<Transaction<'static, Sqlite>, StoreError> {
         self.write.begin().await.map_err(StoreError::sql(doing))
     }
 }

@@ -2,12 +2,12 @@
 //! where private and public rows meet, and it goes one way.
 
 use gangline_guard::{Permit, act};
+use gangline_types::AdapterKind;
+use gangline_types::Standing;
 use gangline_types::{
     GpuId, Minute, ProofId, UnixSeconds,
     public::{NetworkTotals, PublicGpu, PublicProof, PublicSeason},
 };
-use gangline_types::AdapterKind;
-use gangline_types::Standing;
 use gangline_wire::api::proof::Transcript;
 
 use crate::{
@@ -70,18 +70,23 @@ impl Store {
                 .execute(&mut *tx)
                 .await
                 .map_err(StoreError::sql(doing))?;
-            if before.is_none_or(|b| (b.standing, b.connected, b.rentable, b.hired) != (gpu.standing, gpu.connected, gpu.rentable, gpu.hired)) {
+            if before.is_none_or(|b| {
+                (b.standing, b.connected, b.rentable, b.hired)
+                    != (gpu.standing, gpu.connected, gpu.rentable, gpu.hired)
+            }) {
                 changed.push(gpu);
             }
         }
         self.project_uptime(&mut tx, now).await?;
         self.project_proofs(&mut tx).await?;
         self.project_snapshots(&mut tx).await?;
-        sqlx::query("INSERT INTO totals (one, row) VALUES (1, ?) ON CONFLICT (one) DO UPDATE SET row = excluded.row")
-            .bind(json(&totals))
-            .execute(&mut *tx)
-            .await
-            .map_err(StoreError::sql(doing))?;
+        sqlx::query(
+            "INSERT INTO totals (one, row) VALUES (1, ?) ON CONFLICT (one) DO UPDATE SET row = excluded.row",
+        )
+        .bind(json(&totals))
+        .execute(&mut *tx)
+        .await
+        .map_err(StoreError::sql(doing))?;
         let minute = now.minute();
         sqlx::query("INSERT INTO connected (minute, gpus) VALUES (?, ?) ON CONFLICT (minute) DO UPDATE SET gpus = max(gpus, excluded.gpus)")
             .bind(minute.0 as i64)
@@ -149,7 +154,11 @@ impl Store {
             .collect()
     }
 
-    async fn project_uptime(&self, tx: &mut sqlx::SqliteConnection, now: UnixSeconds) -> Result<(), StoreError> {
+    async fn project_uptime(
+        &self,
+        tx: &mut sqlx::SqliteConnection,
+        now: UnixSeconds,
+    ) -> Result<(), StoreError> {
         let doing = "copying uptime to the public projection";
         let from = now.minute().hour().0.saturating_sub(HOURS_THAT_CHANGE);
         let rows = sqlx::query("SELECT gpu, hour, bits, late FROM uptime WHERE hour >= ?")
@@ -187,32 +196,38 @@ impl Store {
             let outcome: gangline_rules::standing::Outcome = row.json("outcome")?;
             let finding = gangline_types::Text::lossy(&row.text("finding")?);
             let elapsed_millis = row.int_or_none("elapsed_millis")?.unwrap_or(0);
-            let (proof, gpu, judged_at): (ProofId, GpuId, UnixSeconds) = (row.id("id")?, row.id("gpu")?, row.at("judged_at")?);
+            let (proof, gpu, judged_at): (ProofId, GpuId, UnixSeconds) =
+                (row.id("id")?, row.id("gpu")?, row.at("judged_at")?);
             let public = PublicProof {
                 id: proof,
                 gpu,
                 judged_at,
                 accepted,
                 finding,
-                asked: gangline_types::Text::lossy(&format!("{} x {}", challenge.params.n, challenge.params.steps)),
+                asked: gangline_types::Text::lossy(&format!(
+                    "{} x {}",
+                    challenge.params.n, challenge.params.steps
+                )),
                 elapsed_millis,
                 profile: outcome.verdict.as_ref().map(|shown| shown.profile()).unwrap_or_default(),
             };
-            let transcript = match (row.json_or_none("commitment")?, row.hash("nonce").ok(), row.json_or_none("opening")?) {
-                (Some(commitment), Some(nonce), Some(opening)) => Some(Transcript {
-                    proof,
-                    gpu,
-                    challenge,
-                    commitment,
-                    nonce,
-                    opening,
-                    elapsed_millis,
-                    judged_at,
-                    accepted,
-                    finding: public.finding.clone(),
-                }),
-                _ => None,
-            };
+            let transcript =
+                match (row.json_or_none("commitment")?, row.hash("nonce").ok(), row.json_or_none("opening")?)
+                {
+                    (Some(commitment), Some(nonce), Some(opening)) => Some(Transcript {
+                        proof,
+                        gpu,
+                        challenge,
+                        commitment,
+                        nonce,
+                        opening,
+                        elapsed_millis,
+                        judged_at,
+                        accepted,
+                        finding: public.finding.clone(),
+                    }),
+                    _ => None,
+                };
             sqlx::query("INSERT INTO proof (id, gpu, judged_at, row, transcript) VALUES (?, ?, ?, ?, ?) ON CONFLICT (id) DO NOTHING")
                 .bind(proof.blob())
                 .bind(gpu.blob())
@@ -241,12 +256,14 @@ impl Store {
             .fetch_one(&mut *tx)
             .await
             .map_err(StoreError::sql(doing))?;
-        let rows = sqlx::query("SELECT period, head FROM snapshot WHERE season = ? AND period > ? ORDER BY period LIMIT 200")
-            .bind(number)
-            .bind(last)
-            .fetch_all(&self.read)
-            .await
-            .map_err(StoreError::sql(doing))?;
+        let rows = sqlx::query(
+            "SELECT period, head FROM snapshot WHERE season = ? AND period > ? ORDER BY period LIMIT 200",
+        )
+        .bind(number)
+        .bind(last)
+        .fetch_all(&self.read)
+        .await
+        .map_err(StoreError::sql(doing))?;
         for row in rows {
             let period = row.int("period")? as i64;
             sqlx::query("INSERT INTO snapshot (season, period, row) VALUES (?, ?, ?)")

@@ -4,7 +4,7 @@
 use gangline_guard::{Permit, act};
 use gangline_proof::{Challenge, Commitment, Opening};
 use gangline_rules::standing::{Judgement, Outcome};
-use gangline_types::{GpuId, Hash, ProofId, Text, UnixMillis};
+use gangline_types::{GpuId, Hash, ProofId, Text, UnixMillis, UnixSeconds};
 
 use crate::{
     Store, StoreError,
@@ -27,6 +27,15 @@ pub struct NewProof {
     pub began_at: UnixMillis,
     /// When roots are late.
     pub deadline_at: UnixMillis,
+}
+
+/// How far a series of proofs is.
+#[derive(Clone, Copy, Debug)]
+pub struct LastProof {
+    /// Judged so far.
+    pub judged: u32,
+    /// When the last was; 0 if none.
+    pub judged_at: UnixSeconds,
 }
 
 /// A proof as it is.
@@ -55,7 +64,8 @@ pub struct ProofRow {
 }
 
 fn proof_row(row: &sqlx::sqlite::SqliteRow) -> Result<ProofRow, StoreError> {
-    let nonce: Option<Vec<u8>> = sqlx::Row::try_get(row, "nonce").map_err(|_| StoreError::Malformed("column nonce".into()))?;
+    let nonce: Option<Vec<u8>> =
+        sqlx::Row::try_get(row, "nonce").map_err(|_| StoreError::Malformed("column nonce".into()))?;
     Ok(ProofRow {
         proof: row.id("id")?,
         gpu: row.id("gpu")?,
@@ -64,7 +74,9 @@ fn proof_row(row: &sqlx::sqlite::SqliteRow) -> Result<ProofRow, StoreError> {
         began_at: UnixMillis(row.int("began_at_millis")?),
         deadline_at: UnixMillis(row.int("deadline_at_millis")?),
         commitment: row.json_or_none("commitment")?,
-        nonce: nonce.map(|n| n.try_into().map(Hash).map_err(|_| StoreError::Malformed("column nonce".into()))).transpose()?,
+        nonce: nonce
+            .map(|n| n.try_into().map(Hash).map_err(|_| StoreError::Malformed("column nonce".into())))
+            .transpose()?,
         elapsed_millis: row.int_or_none("elapsed_millis")?,
         judged: row.int_or_none("judged_at")?.is_some(),
     })
@@ -72,7 +84,11 @@ fn proof_row(row: &sqlx::sqlite::SqliteRow) -> Result<ProofRow, StoreError> {
 
 impl Store {
     /// Starts the clocks of challenges to GPUs of the permit's machine.
-    pub async fn begin_proofs(&self, permit: Permit<act::ProveGpu>, proofs: &[NewProof]) -> Result<(), StoreError> {
+    pub async fn begin_proofs(
+        &self,
+        permit: Permit<act::ProveGpu>,
+        proofs: &[NewProof],
+    ) -> Result<(), StoreError> {
         let doing = "writing challenges down";
         let mut tx = self.begin(doing).await?;
         for p in proofs {
@@ -98,30 +114,48 @@ impl Store {
     }
 
     /// A proof of the permit's machine.
-    pub async fn proof(&self, permit: &Permit<act::ProveGpu>, proof: ProofId) -> Result<Option<ProofRow>, StoreError> {
-        let row = sqlx::query("SELECT p.* FROM proof p JOIN gpu g ON g.id = p.gpu WHERE p.id = ? AND g.machine = ?")
-            .bind(proof.blob())
-            .bind(permit.on().machine.blob())
-            .fetch_optional(&self.read)
-            .await
-            .map_err(StoreError::sql("reading a proof"))?;
+    pub async fn proof(
+        &self,
+        permit: &Permit<act::ProveGpu>,
+        proof: ProofId,
+    ) -> Result<Option<ProofRow>, StoreError> {
+        let row = sqlx::query(
+            "SELECT p.* FROM proof p JOIN gpu g ON g.id = p.gpu WHERE p.id = ? AND g.machine = ?",
+        )
+        .bind(proof.blob())
+        .bind(permit.on().machine.blob())
+        .fetch_optional(&self.read)
+        .await
+        .map_err(StoreError::sql("reading a proof"))?;
         row.map(|r| proof_row(&r)).transpose()
     }
 
     /// Whether a GPU has a challenge whose clock still runs.
-    pub async fn has_running_proof(&self, _: &Permit<act::ProveGpu>, gpu: GpuId, now: UnixMillis) -> Result<bool, StoreError> {
-        let n: i64 = sqlx::query_scalar("SELECT count(*) FROM proof WHERE gpu = ? AND judged_at IS NULL AND deadline_at_millis > ?")
-            .bind(gpu.blob())
-            .bind(now.0 as i64)
-            .fetch_one(&self.read)
-            .await
-            .map_err(StoreError::sql("looking for a running proof"))?;
+    pub async fn has_running_proof(
+        &self,
+        _: &Permit<act::ProveGpu>,
+        gpu: GpuId,
+        now: UnixMillis,
+    ) -> Result<bool, StoreError> {
+        let n: i64 = sqlx::query_scalar(
+            "SELECT count(*) FROM proof WHERE gpu = ? AND judged_at IS NULL AND deadline_at_millis > ?",
+        )
+        .bind(gpu.blob())
+        .bind(now.0 as i64)
+        .fetch_one(&self.read)
+        .await
+        .map_err(StoreError::sql("looking for a running proof"))?;
         Ok(n > 0)
     }
 
     /// Stops the clock: the roots are in, once and for all, and only now the nonce exists.
     pub async fn commit_proof(
-        &self, permit: &Permit<act::ProveGpu>, proof: ProofId, commitment: &Commitment, nonce: Hash, elapsed_millis: u64,
+        &self,
+        permit: &Permit<act::ProveGpu>,
+        proof: ProofId,
+        commitment: &Commitment,
+        nonce: Hash,
+        elapsed_millis: u64,
     ) -> Result<(), StoreError> {
         let doing = "writing a proof's roots down";
         let done = sqlx::query(
@@ -143,7 +177,12 @@ impl Store {
 
     /// Writes a verdict down; false if there was one.
     pub async fn judge_proof(
-        &self, permit: &Permit<act::Judge>, proof: ProofId, outcome: &Outcome, finding: &Text<240>, opening: Option<&Opening>,
+        &self,
+        permit: &Permit<act::Judge>,
+        proof: ProofId,
+        outcome: &Outcome,
+        finding: &Text<240>,
+        opening: Option<&Opening>,
     ) -> Result<bool, StoreError> {
         let doing = "writing a verdict down";
         let mut tx = self.begin(doing).await?;
@@ -172,8 +211,29 @@ impl Store {
         Ok(true)
     }
 
+    /// How many of a GPU's proofs of one series were judged, and when the last was.
+    pub async fn last_proof(
+        &self,
+        _: &Permit<act::Judge>,
+        gpu: GpuId,
+        round: u32,
+    ) -> Result<LastProof, StoreError> {
+        let row = sqlx::query("SELECT count(*) AS judged, coalesce(max(judged_at), 0) AS judged_at FROM proof WHERE gpu = ? AND round = ? AND judged_at IS NOT NULL")
+            .bind(gpu.blob())
+            .bind(round as i64)
+            .fetch_one(&self.read)
+            .await
+            .map_err(StoreError::sql("counting verdicts"))?;
+        Ok(LastProof { judged: row.int("judged")? as u32, judged_at: row.at("judged_at")? })
+    }
+
     /// Outcomes of a GPU's proofs of one series, oldest first.
-    pub async fn outcomes(&self, _: &Permit<act::Judge>, gpu: GpuId, round: u32) -> Result<Vec<Outcome>, StoreError> {
+    pub async fn outcomes(
+        &self,
+        _: &Permit<act::Judge>,
+        gpu: GpuId,
+        round: u32,
+    ) -> Result<Vec<Outcome>, StoreError> {
         let rows = sqlx::query("SELECT outcome FROM proof WHERE gpu = ? AND round = ? AND judged_at IS NOT NULL ORDER BY began_at_millis, id")
             .bind(gpu.blob())
             .bind(round as i64)
@@ -184,7 +244,11 @@ impl Store {
     }
 
     /// Proofs whose clock ran out without a verdict, oldest first, at most 1,000.
-    pub async fn overdue_proofs(&self, _: &Permit<act::Judge>, before: UnixMillis) -> Result<Vec<ProofRow>, StoreError> {
+    pub async fn overdue_proofs(
+        &self,
+        _: &Permit<act::Judge>,
+        before: UnixMillis,
+    ) -> Result<Vec<ProofRow>, StoreError> {
         let rows = sqlx::query("SELECT * FROM proof WHERE judged_at IS NULL AND deadline_at_millis < ? ORDER BY deadline_at_millis LIMIT 1000")
             .bind(before.0 as i64)
             .fetch_all(&self.read)
@@ -194,7 +258,12 @@ impl Store {
     }
 
     /// Sets what follows from a GPU's verdicts.
-    pub async fn set_standing(&self, permit: &Permit<act::Judge>, gpu: GpuId, judgement: &Judgement) -> Result<(), StoreError> {
+    pub async fn set_standing(
+        &self,
+        permit: &Permit<act::Judge>,
+        gpu: GpuId,
+        judgement: &Judgement,
+    ) -> Result<(), StoreError> {
         let doing = "setting a standing";
         let mut tx = self.begin(doing).await?;
         sqlx::query("UPDATE gpu SET standing = ?, reason = ?, matrix_mmacs = ?, memory_bytes = ?, proof = ? WHERE id = ? AND standing <> 'retired'")

@@ -2,8 +2,10 @@
 //! has no way to reach anything else.
 
 use gangline_types::{
-    GpuId, Hour, Minute, ProofId, UptimeHour,
-    public::{NetworkTotals, PublicEntry, PublicGpu, PublicProof, PublicSeason, PublicSnapshot, PublicUptime},
+    AdapterKind, GpuId, Hour, Minute, ProofId, Text, UptimeHour,
+    public::{
+        NetworkTotals, PublicEntry, PublicGpu, PublicProof, PublicSeason, PublicSnapshot, PublicUptime,
+    },
 };
 use gangline_wire::api::{
     proof::Transcript,
@@ -18,6 +20,21 @@ use crate::{
 
 /// GPUs or snapshots in a page unless asked otherwise.
 const PAGE: u32 = 50;
+
+/// GPUs of one model and kind that are not retired.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ModelRow {
+    /// Model as claimed.
+    pub model: Text<128>,
+    /// Kind as claimed.
+    pub kind: AdapterKind,
+    /// Connected now.
+    pub connected: u64,
+    /// Of those, proven.
+    pub proven: u64,
+    /// Of those, rentable.
+    pub rentable: u64,
+}
 
 /// Read-only access to the public projection.
 #[derive(Clone)]
@@ -44,7 +61,10 @@ impl PublicStore {
 
     /// Network totals as last drawn.
     pub async fn totals(&self) -> Result<NetworkTotals, StoreError> {
-        let row = sqlx::query("SELECT row FROM totals WHERE one = 1").fetch_optional(&self.pool).await.map_err(failed)?;
+        let row = sqlx::query("SELECT row FROM totals WHERE one = 1")
+            .fetch_optional(&self.pool)
+            .await
+            .map_err(failed)?;
         row.map(|r| r.json("row")).transpose().map(Option::unwrap_or_default)
     }
 
@@ -72,8 +92,11 @@ impl PublicStore {
 
     /// One GPU.
     pub async fn gpu(&self, gpu: GpuId) -> Result<Option<PublicGpu>, StoreError> {
-        let row =
-            sqlx::query("SELECT row FROM gpu WHERE id = ?").bind(gpu.blob()).fetch_optional(&self.pool).await.map_err(failed)?;
+        let row = sqlx::query("SELECT row FROM gpu WHERE id = ?")
+            .bind(gpu.blob())
+            .fetch_optional(&self.pool)
+            .await
+            .map_err(failed)?;
         row.map(|r| r.json("row")).transpose()
     }
 
@@ -88,7 +111,13 @@ impl PublicStore {
             .await
             .map_err(failed)?;
         rows.iter()
-            .map(|r| Ok(PublicUptime { hour: Hour(r.int("hour")? as u32), bits: UptimeHour(r.int("bits")?), late: UptimeHour(r.int("late")?) }))
+            .map(|r| {
+                Ok(PublicUptime {
+                    hour: Hour(r.int("hour")? as u32),
+                    bits: UptimeHour(r.int("bits")?),
+                    late: UptimeHour(r.int("late")?),
+                })
+            })
             .collect()
     }
 
@@ -122,16 +151,23 @@ impl PublicStore {
     }
 
     /// Snapshots of a season from a period on.
-    pub async fn snapshots(&self, season: u32, from: u32, limit: Option<u32>) -> Result<SnapshotList, StoreError> {
+    pub async fn snapshots(
+        &self,
+        season: u32,
+        from: u32,
+        limit: Option<u32>,
+    ) -> Result<SnapshotList, StoreError> {
         let limit = limit.unwrap_or(PAGE).clamp(1, PAGE_MAX);
-        let rows = sqlx::query("SELECT row FROM snapshot WHERE season = ? AND period >= ? ORDER BY period LIMIT ?")
-            .bind(season as i64)
-            .bind(from as i64)
-            .bind(limit as i64 + 1)
-            .fetch_all(&self.pool)
-            .await
-            .map_err(failed)?;
-        let mut snapshots: Vec<PublicSnapshot> = rows.iter().map(|r| r.json("row")).collect::<Result<_, _>>()?;
+        let rows =
+            sqlx::query("SELECT row FROM snapshot WHERE season = ? AND period >= ? ORDER BY period LIMIT ?")
+                .bind(season as i64)
+                .bind(from as i64)
+                .bind(limit as i64 + 1)
+                .fetch_all(&self.pool)
+                .await
+                .map_err(failed)?;
+        let mut snapshots: Vec<PublicSnapshot> =
+            rows.iter().map(|r| r.json("row")).collect::<Result<_, _>>()?;
         let next = snapshots.get(limit as usize).map(|s| s.period);
         snapshots.truncate(limit as usize);
         Ok(SnapshotList { snapshots, next })
@@ -171,33 +207,51 @@ impl PublicStore {
     }
 
     /// One GPU's newest entries with their periods, newest first.
-    pub async fn gpu_entries(&self, season: u32, gpu: GpuId, limit: u32) -> Result<Vec<(u32, PublicEntry)>, StoreError> {
-        let rows = sqlx::query("SELECT period, row FROM entry WHERE gpu = ? AND season = ? ORDER BY period DESC LIMIT ?")
-            .bind(gpu.blob())
-            .bind(season as i64)
-            .bind(limit.clamp(1, PAGE_MAX) as i64)
-            .fetch_all(&self.pool)
-            .await
-            .map_err(failed)?;
+    pub async fn gpu_entries(
+        &self,
+        season: u32,
+        gpu: GpuId,
+        limit: u32,
+    ) -> Result<Vec<(u32, PublicEntry)>, StoreError> {
+        let rows = sqlx::query(
+            "SELECT period, row FROM entry WHERE gpu = ? AND season = ? ORDER BY period DESC LIMIT ?",
+        )
+        .bind(gpu.blob())
+        .bind(season as i64)
+        .bind(limit.clamp(1, PAGE_MAX) as i64)
+        .fetch_all(&self.pool)
+        .await
+        .map_err(failed)?;
         rows.iter().map(|r| Ok((r.int("period")? as u32, r.json("row")?))).collect()
     }
 
     /// Connected GPUs by minute over the last day.
     pub async fn connected_curve(&self) -> Result<Vec<(Minute, u64)>, StoreError> {
-        let rows = sqlx::query("SELECT minute, gpus FROM connected ORDER BY minute").fetch_all(&self.pool).await.map_err(failed)?;
+        let rows = sqlx::query("SELECT minute, gpus FROM connected ORDER BY minute")
+            .fetch_all(&self.pool)
+            .await
+            .map_err(failed)?;
         rows.iter().map(|r| Ok((Minute(r.int("minute")? as u32), r.int("gpus")?))).collect()
     }
 
-    /// Models with their connected, proven and rentable GPUs, most connected first, at most 20.
-    pub async fn models(&self) -> Result<Vec<(String, u64, u64, u64)>, StoreError> {
+    /// Models by kind with their connected, proven and rentable GPUs, most connected first, at most 20.
+    pub async fn models(&self) -> Result<Vec<ModelRow>, StoreError> {
         let rows = sqlx::query(
-            "SELECT model, sum(json_extract(row, '$.connected')) AS connected, sum(json_extract(row, '$.connected') AND standing = 'proven') AS proven, sum(json_extract(row, '$.rentable')) AS rentable FROM gpu WHERE standing <> 'retired' GROUP BY model ORDER BY connected DESC, model LIMIT 20",
+            "SELECT model, json_extract(row, '$.kind') AS kind, sum(json_extract(row, '$.connected')) AS connected, sum(json_extract(row, '$.connected') AND standing = 'proven') AS proven, sum(json_extract(row, '$.rentable')) AS rentable FROM gpu WHERE standing <> 'retired' GROUP BY model, kind ORDER BY connected DESC, model, kind LIMIT 20",
         )
         .fetch_all(&self.pool)
         .await
         .map_err(failed)?;
         rows.iter()
-            .map(|r| Ok((r.text("model")?, r.int("connected")?, r.int("proven")?, r.int("rentable")?)))
+            .map(|r| {
+                Ok(ModelRow {
+                    model: Text::lossy(&r.text("model")?),
+                    kind: r.word("kind")?,
+                    connected: r.int("connected")?,
+                    proven: r.int("proven")?,
+                    rentable: r.int("rentable")?,
+                })
+            })
             .collect()
     }
 }

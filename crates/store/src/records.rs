@@ -71,6 +71,20 @@ impl Store {
             .collect()
     }
 
+    /// How many were refused since then.
+    pub async fn refusals_since(
+        &self,
+        _: &Permit<act::Operate>,
+        since: UnixSeconds,
+    ) -> Result<u64, StoreError> {
+        let row = sqlx::query("SELECT count(*) AS refusals FROM refusal WHERE at >= ?")
+            .bind(since.0 as i64)
+            .fetch_one(&self.read)
+            .await
+            .map_err(StoreError::sql("counting refusals"))?;
+        row.int("refusals")
+    }
+
     /// Forgets what is past keeping: old refusals, ended sessions, used links, decided requests.
     pub async fn sweep(&self, permit: &Permit<act::Reconcile>) -> Result<(), StoreError> {
         let doing = "sweeping";

@@ -33,7 +33,11 @@ impl Store {
     }
 
     /// Opens a season; one that exists is left as it is.
-    pub async fn open_season(&self, permit: &Permit<act::TakeSnapshot>, season: &PublicSeason) -> Result<(), StoreError> {
+    pub async fn open_season(
+        &self,
+        permit: &Permit<act::TakeSnapshot>,
+        season: &PublicSeason,
+    ) -> Result<(), StoreError> {
         let doing = "opening a season";
         let mut tx = self.begin(doing).await?;
         sqlx::query("INSERT INTO season (number, starts, ends, period_minutes, period_budget) VALUES (?, ?, ?, ?, ?) ON CONFLICT (number) DO NOTHING")
@@ -63,7 +67,11 @@ impl Store {
     /// is either counted in it or marked late. `compute` gets the previous root and every GPU with a
     /// counted minute in `from..to`. A period has one snapshot and keeps it.
     pub async fn take_snapshot(
-        &self, permit: Permit<act::TakeSnapshot>, season: u32, from: Minute, to: Minute,
+        &self,
+        permit: Permit<act::TakeSnapshot>,
+        season: u32,
+        from: Minute,
+        to: Minute,
         compute: impl FnOnce(Hash, Vec<PeriodInput>) -> (PublicSnapshot, Vec<PublicEntry>) + Send,
     ) -> Result<PublicSnapshot, StoreError> {
         let doing = "taking a snapshot";
@@ -95,13 +103,18 @@ impl Store {
                 .await
                 .map_err(StoreError::sql(doing))?;
         }
-        audit(&mut tx, &permit, &format!("season {} period {} root {}", head.season, head.period, head.root)).await?;
+        audit(&mut tx, &permit, &format!("season {} period {} root {}", head.season, head.period, head.root))
+            .await?;
         commit(tx, doing).await?;
         Ok(head)
     }
 
     /// The account's sum over a season.
-    pub async fn season_total(&self, permit: &Permit<act::ReadAccount>, season: u32) -> Result<Share, StoreError> {
+    pub async fn season_total(
+        &self,
+        permit: &Permit<act::ReadAccount>,
+        season: u32,
+    ) -> Result<Share, StoreError> {
         let sum: i64 = sqlx::query_scalar(
             "SELECT coalesce(sum(e.share), 0) FROM entry e JOIN gpu g ON g.id = e.gpu JOIN machine m ON m.id = g.machine WHERE m.account = ? AND e.season = ?",
         )
@@ -115,7 +128,11 @@ impl Store {
 
     /// Which of the account's GPUs have an entry in a season's periods `from..=to`, oldest first.
     pub async fn account_entries(
-        &self, permit: &Permit<act::ReadAccount>, season: u32, from: u32, to: u32,
+        &self,
+        permit: &Permit<act::ReadAccount>,
+        season: u32,
+        from: u32,
+        to: u32,
     ) -> Result<Vec<(u32, PublicEntry)>, StoreError> {
         let rows = sqlx::query(
             "SELECT e.period, e.entry FROM entry e JOIN gpu g ON g.id = e.gpu JOIN machine m ON m.id = g.machine WHERE m.account = ? AND e.season = ? AND e.period BETWEEN ? AND ? ORDER BY e.period, e.gpu",
@@ -131,7 +148,11 @@ impl Store {
     }
 }
 
-async fn period_inputs(tx: &mut sqlx::SqliteConnection, from: Minute, to: Minute) -> Result<Vec<PeriodInput>, StoreError> {
+async fn period_inputs(
+    tx: &mut sqlx::SqliteConnection,
+    from: Minute,
+    to: Minute,
+) -> Result<Vec<PeriodInput>, StoreError> {
     let rows = sqlx::query(
         "SELECT u.gpu, u.hour, u.bits & ~u.late AS bits, g.standing, g.matrix_mmacs, g.proof FROM uptime u JOIN gpu g ON g.id = u.gpu WHERE u.hour >= ? AND u.hour <= ? ORDER BY u.gpu",
     )

@@ -2,7 +2,8 @@
 
 use gangline_guard::{Act, Permit};
 use gangline_types::{
-    AccountId, ClusterId, EnrolmentId, GpuId, Hash, KeyId, LinkId, MachineId, MicroCredits, ProofId, SessionId, UnixSeconds,
+    AccountId, ClusterId, EnrolmentId, GpuId, Hash, KeyId, LinkId, MachineId, MicroCredits, ProofId,
+    SessionId, UnixSeconds,
 };
 use serde::{Serialize, de::DeserializeOwned};
 use sqlx::{Row, SqliteConnection, sqlite::SqliteRow};
@@ -106,7 +107,11 @@ pub(crate) fn json<T: Serialize>(value: &T) -> String {
 }
 
 /// Leaves the audit row of a permitted write, in its transaction.
-pub(crate) async fn audit<A: Act>(tx: &mut SqliteConnection, permit: &Permit<A>, detail: &str) -> Result<(), StoreError> {
+pub(crate) async fn audit<A: Act>(
+    tx: &mut SqliteConnection,
+    permit: &Permit<A>,
+    detail: &str,
+) -> Result<(), StoreError> {
     let entry = permit.audit_entry();
     sqlx::query("INSERT INTO audit (at, actor, action, resource, reason, detail) VALUES (?, ?, ?, ?, ?, ?)")
         .bind(entry.at.0 as i64)

@@ -42,7 +42,11 @@ impl PublicKey {
     /// What people compare on the approval page: the first 16 hex digits of BLAKE3 over the key, in fours.
     pub fn fingerprint(&self) -> String {
         let hex: String = self.id().as_bytes()[..8].iter().map(|b| format!("{b:02x}")).collect();
-        hex.as_bytes().chunks(4).map(|c| String::from_utf8_lossy(c).into_owned()).collect::<Vec<_>>().join("-")
+        hex.as_bytes()
+            .chunks(4)
+            .map(|c| String::from_utf8_lossy(c).into_owned())
+            .collect::<Vec<_>>()
+            .join("-")
     }
     /// Whether `signature` (64 bytes) over `message` was made with this key; strict.
     pub fn verifies(&self, message: &[u8], signature: &[u8]) -> bool {

@@ -51,7 +51,8 @@ fn path_parameters(path: &str) -> Vec<Value> {
 fn is_empty_object(schema: &Value, components: &Map<String, Value>) -> bool {
     let name = schema.get("$ref").and_then(Value::as_str).and_then(|r| r.rsplit('/').next());
     let target = name.and_then(|n| components.get(n)).unwrap_or(schema);
-    target.get("type").and_then(Value::as_str) == Some("object") && target.get("properties").is_none_or(|p| p.as_object().is_some_and(Map::is_empty))
+    target.get("type").and_then(Value::as_str) == Some("object")
+        && target.get("properties").is_none_or(|p| p.as_object().is_some_and(Map::is_empty))
 }
 
 /// The whole document.
@@ -60,7 +61,8 @@ pub fn document(version: &str) -> Value {
     settings.definitions_path = "/components/schemas".into();
     settings.meta_schema = None;
     let mut generator = settings.into_generator();
-    let rows: Vec<_> = ALL.iter().map(|d| (d.spec, (d.schemas)(&mut generator).map(|s| s.to_value()))).collect();
+    let rows: Vec<_> =
+        ALL.iter().map(|d| (d.spec, (d.schemas)(&mut generator).map(|s| s.to_value()))).collect();
     let error = generator.subschema_for::<crate::ErrorBody>().to_value();
     let components: Map<String, Value> = generator.take_definitions(true);
 
@@ -96,7 +98,11 @@ pub fn document(version: &str) -> Value {
         };
         operation["security"] = security;
         if spec.method != Method::Get && !is_empty_object(&request, &components) {
-            let kind = if spec.media == Media::Html { "application/x-www-form-urlencoded" } else { "application/json" };
+            let kind = if spec.media == Media::Html {
+                "application/x-www-form-urlencoded"
+            } else {
+                "application/json"
+            };
             operation["requestBody"] = json!({"required": true, "content": {kind: {"schema": request}}, "x-gangline-bytes-max": spec.body_bytes_max});
         }
         let path = spec.path.replace("{*", "{");
@@ -129,7 +135,8 @@ mod tests {
     #[test]
     fn every_endpoint_is_in_the_document_and_every_reference_resolves() {
         let doc = document("0");
-        let operations: usize = doc["paths"].as_object().unwrap().values().map(|p| p.as_object().unwrap().len()).sum();
+        let operations: usize =
+            doc["paths"].as_object().unwrap().values().map(|p| p.as_object().unwrap().len()).sum();
         assert_eq!(operations, ALL.len());
         let text = doc.to_string();
         for reference in text.split("\"$ref\":\"").skip(1).map(|r| r.split('"').next().unwrap()) {

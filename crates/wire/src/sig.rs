@@ -115,7 +115,9 @@ pub enum SigError {
 
 /// Decimal without sign, leading zero or spaces.
 fn decimal(text: &str) -> Option<u64> {
-    let ok = !text.is_empty() && text.bytes().all(|c| c.is_ascii_digit()) && (text == "0" || !text.starts_with('0'));
+    let ok = !text.is_empty()
+        && text.bytes().all(|c| c.is_ascii_digit())
+        && (text == "0" || !text.starts_with('0'));
     if ok { text.parse().ok() } else { None }
 }
 
@@ -127,7 +129,8 @@ impl Claimed {
             return Err(bad_input);
         }
         let read = || {
-            let rest = headers.input.strip_prefix("gl=")?.strip_prefix(COMPONENTS)?.strip_prefix(";created=")?;
+            let rest =
+                headers.input.strip_prefix("gl=")?.strip_prefix(COMPONENTS)?.strip_prefix(";created=")?;
             let (created, rest) = rest.split_once(";keyid=\"")?;
             let (key, rest) = rest.split_once('"')?;
             (rest == ";alg=\"ed25519\"").then_some(())?;
@@ -149,14 +152,24 @@ impl Claimed {
     /// `method`, `authority`, `path`, `query` are those of the request as received; `body_digest` is
     /// computed from the body as received.
     pub fn verify(
-        &self, key: &PublicKey, method: &str, authority: &str, path: &str, query: &str, body_digest: [u8; 32],
+        &self,
+        key: &PublicKey,
+        method: &str,
+        authority: &str,
+        path: &str,
+        query: &str,
+        body_digest: [u8; 32],
     ) -> Result<(), SigError> {
         if self.digest_header != digest_header(&body_digest) {
             return Err(SigError::Digest);
         }
         let covered = Covered { method, authority, path, query, body_digest, sequence: self.sequence };
         let base = signature_base(&covered, self.created, self.key);
-        if self.key == key.id() && key.verifies(base.as_bytes(), &self.signature) { Ok(()) } else { Err(SigError::Signature) }
+        if self.key == key.id() && key.verifies(base.as_bytes(), &self.signature) {
+            Ok(())
+        } else {
+            Err(SigError::Signature)
+        }
     }
 }
 
@@ -169,10 +182,22 @@ mod tests {
         SigningKey::from_seed(&Zeroizing::new([n; 32]))
     }
     fn covered(body: &[u8]) -> Covered<'static> {
-        Covered { method: "POST", authority: "127.0.0.1:80", path: "/a", query: "x=1", body_digest: digest(body), sequence: 7 }
+        Covered {
+            method: "POST",
+            authority: "127.0.0.1:80",
+            path: "/a",
+            query: "x=1",
+            body_digest: digest(body),
+            sequence: 7,
+        }
     }
     fn claimed(headers: &[(&str, String); 4]) -> Result<Claimed, SigError> {
-        Claimed::parse(Received { content_digest: &headers[0].1, sequence: &headers[1].1, input: &headers[2].1, signature: &headers[3].1 })
+        Claimed::parse(Received {
+            content_digest: &headers[0].1,
+            sequence: &headers[1].1,
+            input: &headers[2].1,
+            signature: &headers[3].1,
+        })
     }
 
     #[test]
@@ -191,13 +216,22 @@ mod tests {
         ] {
             assert_eq!(got, Err(SigError::Signature), "{what} is not covered");
         }
-        assert_eq!(c.verify(&k.public(), "POST", "127.0.0.1:80", "/a", "x=1", digest(b"{ }")), Err(SigError::Digest));
+        assert_eq!(
+            c.verify(&k.public(), "POST", "127.0.0.1:80", "/a", "x=1", digest(b"{ }")),
+            Err(SigError::Digest)
+        );
         let mut later = h.clone();
         later[1].1 = "8".into();
-        assert_eq!(claimed(&later).unwrap().verify(&k.public(), "POST", "127.0.0.1:80", "/a", "x=1", d), Err(SigError::Signature));
+        assert_eq!(
+            claimed(&later).unwrap().verify(&k.public(), "POST", "127.0.0.1:80", "/a", "x=1", d),
+            Err(SigError::Signature)
+        );
         let mut redated = h;
         redated[2].1 = redated[2].1.replace("1700000000", "1700000001");
-        assert_eq!(claimed(&redated).unwrap().verify(&k.public(), "POST", "127.0.0.1:80", "/a", "x=1", d), Err(SigError::Signature));
+        assert_eq!(
+            claimed(&redated).unwrap().verify(&k.public(), "POST", "127.0.0.1:80", "/a", "x=1", d),
+            Err(SigError::Signature)
+        );
     }
 
     #[test]
@@ -225,7 +259,8 @@ mod tests {
     #[test]
     fn the_base_is_that_of_the_rfc() {
         let k = key(3);
-        let base = signature_base(&Covered { query: "", ..covered(b"hello") }, UnixSeconds(5), k.public().id());
+        let base =
+            signature_base(&Covered { query: "", ..covered(b"hello") }, UnixSeconds(5), k.public().id());
         assert_eq!(
             base,
             format!(

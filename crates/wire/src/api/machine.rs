@@ -1,7 +1,8 @@
 //! What a machine says and is told.
 
 use gangline_types::{
-    ClusterId, GpuClaim, GpuId, Hash, Label, MicroCredits, Minute, Seconds, Standing, Text, UnixMillis, UnixSeconds,
+    ClusterId, GpuClaim, GpuId, Hash, Label, MicroCredits, Minute, Seconds, Standing, Text, UnixMillis,
+    UnixSeconds,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

@@ -62,6 +62,7 @@ pub struct InviteChoice {
 pub struct LabelChoice {
     /// The session's form token.
     pub csrf: String,
-    /// The name.
+    /// The name; empty takes it away.
+    #[serde(default)]
     pub label: Label,
 }

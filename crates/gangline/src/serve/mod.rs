@@ -1,0 +1,118 @@
+//! `gangline serve`: runs the network. Settings come from flags, then the environment, then a file; the
+//! reference in `docs/CONFIGURATION.md` is made from the same declaration.
+
+mod reference;
+mod settings;
+
+use std::io::Write;
+
+use anyhow::Context;
+use gangline_server::{ServeError, serve};
+use tokio::signal;
+
+use crate::problem::Problem;
+use settings::Settings;
+
+/// What `serve` is asked.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// File with settings, in TOML; flags and environment go before it.
+    #[arg(long, value_name = "FILE", env = "GANGLINE_CONFIG")]
+    config: Option<std::path::PathBuf>,
+    /// Print one JSON line with address and links once the server listens.
+    #[arg(long)]
+    json: bool,
+    /// Print a new one-time sign-in link for the operator.
+    #[arg(long)]
+    operator_link: bool,
+    /// Print the reference of all settings, in Markdown, and end.
+    #[arg(long, hide = true)]
+    reference: bool,
+    #[command(flatten)]
+    settings: Settings,
+}
+
+/// Runs the server until SIGTERM or Ctrl-C, then drains.
+///
+/// # Errors
+/// When it cannot start or cannot end in order.
+pub fn main(args: Args) -> anyhow::Result<()> {
+    if args.reference {
+        std::io::stdout().write_all(reference::markdown().as_bytes())?;
+        return Ok(());
+    }
+    let file = args.config.as_deref().map(Settings::read).transpose()?.unwrap_or_default();
+    let mut config = args.settings.or(file).into_config()?;
+    config.operator_link = args.operator_link;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(std::thread::available_parallelism().map_or(2, usize::from).clamp(2, 8))
+        .enable_all()
+        .build()
+        .context("could not start the runtime")?;
+    runtime.block_on(run(config, args.json))
+}
+
+async fn run(config: gangline_server::Config, json: bool) -> anyhow::Result<()> {
+    // Before anything is opened: a signal that comes early still ends in order.
+    let stop = stop_signal()?;
+    let data = config.data.clone();
+    let server = serve(config).await.map_err(told)?;
+    let mut out = std::io::stdout().lock();
+    if json {
+        let line = serde_json::json!({
+            "event": "serving", "address": server.address, "origin": server.origin, "operator_link": server.operator_link,
+        });
+        writeln!(out, "{line}")?;
+    } else {
+        writeln!(out, "Gangline serves {} (data in {})", server.origin, data.display())?;
+        if let Some(link) = &server.operator_link {
+            writeln!(out, "Operator, sign in once with this link (it works for a day):\n  {link}")?;
+        }
+    }
+    out.flush()?;
+    drop(out);
+    server.run(stop).await.map_err(told)
+}
+
+fn told(error: ServeError) -> anyhow::Error {
+    let hint = error.hint();
+    let problem = Problem::new(error.to_string());
+    let problem = match hint {
+        Some(hint) => problem.hint(hint),
+        None => problem,
+    };
+    match std::error::Error::source(&error) {
+        Some(cause) => anyhow::anyhow!("{}", chain(cause)).context(problem),
+        None => problem.into(),
+    }
+}
+
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        let cause_text = cause.to_string();
+        if !text.contains(&cause_text) {
+            text.push_str(": ");
+            text.push_str(&cause_text);
+        }
+        next = cause.source();
+    }
+    text
+}
+
+#[cfg(unix)]
+fn stop_signal() -> anyhow::Result<impl Future<Output = ()> + Send + 'static> {
+    let mut term = signal::unix::signal(signal::unix::SignalKind::terminate()).context("could not listen for SIGTERM")?;
+    let mut interrupt = signal::unix::signal(signal::unix::SignalKind::interrupt()).context("could not listen for SIGINT")?;
+    Ok(async move {
+        tokio::select! { _ = term.recv() => {}, _ = interrupt.recv() => {} }
+    })
+}
+
+#[cfg(not(unix))]
+fn stop_signal() -> anyhow::Result<impl Future<Output = ()> + Send + 'static> {
+    Ok(async {
+        let _ = signal::ctrl_c().await;
+    })
+}

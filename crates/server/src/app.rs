@@ -1,0 +1,177 @@
+//! What every request and job shares. Cheap to clone.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use gangline_guard::{
+    Refusal,
+    quota::{Bucket, Quota},
+};
+use gangline_store::Store;
+use gangline_types::{MachineId, public::NetworkTotals};
+use gangline_wire::SigningKey;
+use tokio::sync::{Notify, broadcast, watch};
+use tokio_util::sync::CancellationToken;
+
+use crate::{Config, edge, metrics::Metrics, refusals::Recorder, tunnel::Tunnels};
+
+/// Things that are counted apart, with how often each may happen for one asker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Counted {
+    /// Requests to be enrolled, by address.
+    Enrolments,
+    /// Polls of an enrolment, by key.
+    EnrolmentPolls,
+    /// Codes looked up, by account: 40 bits must not be guessed.
+    Codes,
+    /// One-time links tried, by address.
+    Links,
+    /// Signed requests, by key.
+    Signed,
+    /// Signed requests to a cluster's Ray, by key.
+    Ray,
+}
+
+impl Counted {
+    fn quota(self) -> Quota {
+        let (burst, per_minute) = match self {
+            Self::Enrolments => (60, 30),
+            Self::EnrolmentPolls => (30, 60),
+            Self::Codes => (20, 10),
+            Self::Links => (30, 20),
+            Self::Signed => (600, 600),
+            Self::Ray => (3000, 3000),
+        };
+        Quota { burst, per_minute }
+    }
+}
+
+/// Askers told apart at once.
+const ASKERS_MAX: usize = 50_000;
+/// Changes of GPUs that a slow watcher may lag behind.
+const EVENTS: usize = 256;
+
+/// A change for the explorer's watchers: event name and JSON.
+pub type Event = (&'static str, String);
+
+/// The shared parts.
+pub struct Shared {
+    /// Configuration.
+    pub config: Config,
+    /// Authorities this server answers to, in lower case.
+    pub authorities: Vec<String>,
+    /// Origin for links, for example `https://gangline.example`.
+    pub origin: String,
+    /// The books.
+    pub store: Store,
+    /// The network's key.
+    pub key: SigningKey,
+    /// Secret of beacons.
+    pub beacon_secret: [u8; 32],
+    /// Counters.
+    pub metrics: Arc<Metrics>,
+    /// Refused attempts.
+    pub recorder: Recorder,
+    /// Tunnels to clusters.
+    pub tunnels: Tunnels,
+    /// Totals and GPU changes for watchers.
+    pub events: broadcast::Sender<Event>,
+    /// The newest totals.
+    pub totals: watch::Sender<NetworkTotals>,
+    /// Ends everything.
+    pub stop: CancellationToken,
+    /// Something public changed: project soon.
+    dirty: Notify,
+    draining: AtomicBool,
+    nudges: broadcast::Sender<MachineId>,
+    clusters_changed: watch::Sender<u64>,
+    quotas: Mutex<HashMap<(Counted, String), Bucket>>,
+}
+
+/// The shared parts, counted.
+pub type App = Arc<Shared>;
+
+impl Shared {
+    /// The shared parts of a server that is about to listen.
+    #[allow(clippy::too_many_arguments)]
+    pub fn new(
+        config: Config,
+        authorities: Vec<String>,
+        origin: String,
+        store: Store,
+        key: SigningKey,
+        metrics: Arc<Metrics>,
+        recorder: Recorder,
+        stop: CancellationToken,
+    ) -> App {
+        let beacon_secret = blake3::derive_key("gangline 2026 beacon secret", key.seed().as_ref());
+        Arc::new(Self {
+            config,
+            authorities,
+            origin,
+            store,
+            key,
+            beacon_secret,
+            metrics,
+            recorder,
+            tunnels: Tunnels::new(),
+            events: broadcast::channel(EVENTS).0,
+            totals: watch::channel(NetworkTotals::default()).0,
+            stop,
+            dirty: Notify::new(),
+            draining: AtomicBool::new(false),
+            nudges: broadcast::channel(EVENTS).0,
+            clusters_changed: watch::channel(0).0,
+            quotas: Mutex::default(),
+        })
+    }
+
+    /// Counts one act of `asker`; too many is a refusal that says how long to wait.
+    pub fn count(&self, what: Counted, asker: &str) -> Result<(), Refusal> {
+        let (now, quota) = (edge::now_millis(), what.quota());
+        let mut quotas = self.quotas.lock().unwrap_or_else(|e| e.into_inner());
+        if quotas.len() >= ASKERS_MAX {
+            quotas.retain(|(what, _), bucket| !bucket.is_full(what.quota(), now));
+        }
+        let bucket = quotas.entry((what, asker.to_owned())).or_insert_with(|| Bucket::full(quota, now));
+        bucket.take(quota, now).map_err(|seconds| Refusal::TooMany { seconds })
+    }
+
+    /// What is public has changed.
+    pub fn changed(&self) {
+        self.dirty.notify_one();
+    }
+    /// Waits until it has.
+    pub async fn wait_changed(&self) {
+        self.dirty.notified().await;
+    }
+    /// There is news for a machine.
+    pub fn nudge(&self, machine: MachineId) {
+        let _ = self.nudges.send(machine);
+    }
+    /// To hear of news for machines.
+    pub fn nudges(&self) -> broadcast::Receiver<MachineId> {
+        self.nudges.subscribe()
+    }
+    /// A cluster changed.
+    pub fn cluster_changed(&self) {
+        self.clusters_changed.send_modify(|n| *n += 1);
+    }
+    /// To hear of changed clusters.
+    pub fn clusters(&self) -> watch::Receiver<u64> {
+        self.clusters_changed.subscribe()
+    }
+    /// From now on `/readyz` says no.
+    pub fn drain(&self) {
+        self.draining.store(true, Ordering::Relaxed);
+    }
+    /// Whether it does.
+    pub fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Relaxed)
+    }
+}

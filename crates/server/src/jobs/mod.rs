@@ -1,0 +1,86 @@
+//! Background jobs: each brings what is to what is wanted, takes no input, and is the same the first time
+//! and on every retry. Each acts with a permit of its own under the same policy as everyone.
+
+pub mod clusters;
+pub mod projection;
+pub mod snapshots;
+
+use std::{future::Future, time::Duration};
+
+use crate::{app::App, edge, error::ApiError, routes::proof};
+
+/// How often each job looks, in seconds.
+const EVERY_SECONDS: u64 = 1;
+/// How often what is past keeping is swept, in seconds.
+const SWEEP_EVERY_SECONDS: u64 = 3600;
+/// At least so often the projection is brought up to date, in seconds: connection ages without a write.
+const PROJECT_EVERY_SECONDS: u64 = 10;
+/// And at most so often, in milliseconds.
+const PROJECT_PAUSE_MILLIS: u64 = 250;
+
+async fn again<F, R>(app: App, name: &'static str, every: Duration, job: F)
+where
+    F: Fn(App) -> R,
+    R: Future<Output = Result<(), ApiError>>,
+{
+    let mut failing = false;
+    while !app.stop.is_cancelled() {
+        match job(app.clone()).await {
+            Ok(()) => {
+                if std::mem::take(&mut failing) {
+                    tracing::info!(job = name, "works again");
+                }
+            }
+            Err(error) => {
+                // Once when it begins; it is tried again by itself.
+                if !std::mem::replace(&mut failing, true) {
+                    tracing::error!(
+                        job = name,
+                        error = &error as &dyn std::error::Error,
+                        "failed; will be tried again"
+                    );
+                }
+            }
+        }
+        tokio::select! {
+            () = tokio::time::sleep(every) => {}
+            () = app.stop.cancelled() => {}
+        }
+    }
+}
+
+/// Starts every job.
+pub fn start(app: &App) -> Vec<tokio::task::JoinHandle<()>> {
+    let second = Duration::from_secs(EVERY_SECONDS);
+    vec![
+        tokio::spawn(again(app.clone(), "accountant", second, |app| async move {
+            snapshots::take_due(&app).await
+        })),
+        tokio::spawn(again(app.clone(), "verifier", second, |app| async move {
+            proof::judge_overdue(&app, edge::now()).await
+        })),
+        tokio::spawn(again(app.clone(), "reconciler", second, |app| async move {
+            clusters::reconcile(&app).await
+        })),
+        tokio::spawn(again(
+            app.clone(),
+            "sweeper",
+            Duration::from_secs(SWEEP_EVERY_SECONDS),
+            |app| async move { Ok(app.store.sweep(&clusters::reconciler(edge::now())?).await?) },
+        )),
+        tokio::spawn(again(
+            app.clone(),
+            "projector",
+            Duration::from_millis(PROJECT_PAUSE_MILLIS),
+            |app| async move {
+                projection::project(&app).await?;
+                tokio::select! {
+                    () = app.wait_changed() => {}
+                    () = tokio::time::sleep(Duration::from_secs(PROJECT_EVERY_SECONDS)) => {}
+                    () = app.stop.cancelled() => {}
+                }
+                Ok(())
+            },
+        )),
+    ]
+}

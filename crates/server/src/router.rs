@@ -1,0 +1,231 @@
+//! The router, made from the table of endpoints: each handler is registered under its endpoint's type,
+//! and a server with an endpoint that has no handler does not start.
+
+use std::{collections::BTreeSet, future::Future, net::SocketAddr};
+
+use axum::{
+    Json, Router,
+    body::Body,
+    extract::{ConnectInfo, RawPathParams, Request, State},
+    http::{HeaderValue, StatusCode, header},
+    response::{IntoResponse, Response},
+    routing::{MethodFilter, MethodRouter, on},
+};
+use gangline_guard::audit::RefusedAttempt;
+use gangline_wire::{Credential, Endpoint, Media, Method, Spec, endpoints};
+use tower_http::compression::{CompressionLayer, CompressionLevel};
+
+use crate::{
+    app::App,
+    edge,
+    error::ApiError,
+    refusals::inert,
+    request::{Ctx, Shown, receive},
+    routes::pages,
+};
+
+/// Collects handlers.
+pub struct Api {
+    router: Router<App>,
+    served: BTreeSet<&'static str>,
+}
+
+fn filter(method: Method) -> MethodFilter {
+    match method {
+        // axum answers HEAD with GET's handler.
+        Method::Get => MethodFilter::GET,
+        Method::Post => MethodFilter::POST,
+        Method::Put => MethodFilter::PUT,
+        Method::Delete => MethodFilter::DELETE,
+        Method::Any => MethodFilter::GET
+            .or(MethodFilter::POST)
+            .or(MethodFilter::PUT)
+            .or(MethodFilter::DELETE)
+            .or(MethodFilter::PATCH)
+            .or(MethodFilter::HEAD)
+            .or(MethodFilter::OPTIONS),
+    }
+}
+
+impl Default for Api {
+    fn default() -> Self {
+        Self { router: Router::new(), served: BTreeSet::new() }
+    }
+}
+
+impl Api {
+    /// Serves a JSON endpoint.
+    pub fn json<E: Endpoint, F, R>(self, handler: F) -> Self
+    where
+        F: Fn(Ctx<E>) -> R + Clone + Send + Sync + 'static,
+        R: Future<Output = Result<E::Response, ApiError>> + Send,
+    {
+        self.raw::<E, _, _>(move |ctx| {
+            let reply = handler(ctx);
+            async move { reply.await.map(|body| Json(body).into_response()) }
+        })
+    }
+
+    /// Serves an endpoint that answers with something else.
+    pub fn raw<E: Endpoint, F, R>(mut self, handler: F) -> Self
+    where
+        F: Fn(Ctx<E>) -> R + Clone + Send + Sync + 'static,
+        R: Future<Output = Result<Response, ApiError>> + Send,
+    {
+        let spec = E::SPEC;
+        let serve = move |State(app): State<App>,
+                          ConnectInfo(peer): ConnectInfo<SocketAddr>,
+                          path: RawPathParams,
+                          request: Request| {
+            let handler = handler.clone();
+            async move {
+                let path = path.iter().map(|(n, v)| (n.to_owned(), v.to_owned())).collect();
+                answer::<E, F, R>(app, peer, path, request, handler).await
+            }
+        };
+        assert!(self.served.insert(spec.name), "{} is served twice", spec.name);
+        let route: MethodRouter<App> = on(filter(spec.method), serve);
+        self.router = self.router.route(spec.path, route);
+        self
+    }
+
+    /// The router, if every endpoint of the table is served.
+    ///
+    /// # Panics
+    /// If one is not: a mistake in our own code that no server should start with.
+    pub fn finish(self, app: App) -> Router {
+        let missing: Vec<_> =
+            endpoints::ALL.iter().map(|d| d.spec.name).filter(|name| !self.served.contains(name)).collect();
+        assert!(missing.is_empty(), "endpoints without a handler: {missing:?}");
+        let compression = CompressionLayer::new().quality(CompressionLevel::Precise(5));
+        self.router
+            .merge(pages::assets())
+            .fallback(no_such_path)
+            .method_not_allowed_fallback(no_such_method)
+            .layer(axum::middleware::from_fn(headers))
+            .layer(compression)
+            .with_state(app)
+    }
+}
+
+async fn answer<E, F, R>(
+    app: App,
+    peer: SocketAddr,
+    path: Vec<(String, String)>,
+    request: Request,
+    handler: F,
+) -> Response
+where
+    E: Endpoint,
+    F: Fn(Ctx<E>) -> R + Clone + Send + Sync + 'static,
+    R: Future<Output = Result<Response, ApiError>> + Send,
+{
+    let spec = E::SPEC;
+    let address = peer.ip().to_string();
+    let mut shown = Shown { actor: "nobody".into(), asker: address.clone() };
+    let line = format!("{} {}", request.method(), inert(request.uri().path()));
+    // A one-time link's secret is in its path; it is not written down.
+    let line =
+        if spec.path.contains("{token}") { format!("{} {}", request.method(), spec.path) } else { line };
+    let chrome = pages::chrome_of(&app, &request);
+    let result = match receive::<E>(&app, request, path, peer, &mut shown).await {
+        Ok(ctx) => handler(ctx).await,
+        Err(error) => Err(error),
+    };
+    let response = match result {
+        Ok(response) => response,
+        Err(error) => {
+            if is_recorded(&spec, &error) {
+                let body = error.body();
+                app.recorder.record(
+                    &shown.asker,
+                    RefusedAttempt {
+                        at: edge::now(),
+                        actor: shown.actor,
+                        action: spec.action,
+                        request: line,
+                        address,
+                        code: body.code,
+                        message: inert(&body.message),
+                    },
+                );
+            }
+            if let ApiError::Store(cause) = &error {
+                tracing::error!(endpoint = spec.name, error = cause as &dyn std::error::Error, "failed");
+            }
+            tell(&spec, &chrome, &error)
+        }
+    };
+    app.metrics.answered(spec.name, response.status().as_u16());
+    response
+}
+
+/// Every refusal, and everything malformed that was sent to an endpoint that acts for somebody.
+fn is_recorded(spec: &Spec, error: &ApiError) -> bool {
+    let acts = !matches!(spec.credential, Credential::Nobody | Credential::MaybeSession)
+        || spec.media == Media::Json && spec.method != Method::Get;
+    match error {
+        ApiError::Refused(gangline_guard::Refusal::NotSignedIn) => false,
+        ApiError::Refused(gangline_guard::Refusal::Hidden) => acts,
+        ApiError::Refused(_) => true,
+        ApiError::Bad { status, .. } => acts && *status != StatusCode::CONFLICT,
+        ApiError::Store(_) => false,
+    }
+}
+
+fn tell(spec: &Spec, chrome: &gangline_pages::Chrome, error: &ApiError) -> Response {
+    let status = error.status();
+    let mut response = if spec.media == Media::Html {
+        pages::error_response(chrome, error)
+    } else {
+        (status, Json(error.body())).into_response()
+    };
+    if let Some(seconds) = error.retry_after_seconds() {
+        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+    }
+    response
+}
+
+async fn no_such_path(State(app): State<App>, request: Request) -> Response {
+    let chrome = pages::chrome_of(&app, &request);
+    let error = ApiError::hidden();
+    if request.uri().path().starts_with("/api/") {
+        return (error.status(), Json(error.body())).into_response();
+    }
+    pages::error_response(&chrome, &error)
+}
+
+async fn no_such_method(request: Request) -> Response {
+    let error = ApiError::bad_hint(
+        StatusCode::METHOD_NOT_ALLOWED,
+        "wrong_method",
+        format!("{} is not something that can be done here", inert(request.method().as_str())),
+        "see /openapi.json for what can",
+    );
+    (error.status(), Json(error.body())).into_response()
+}
+
+/// Headers that every answer carries, unless its handler has set its own.
+async fn headers(request: Request<Body>, next: axum::middleware::Next) -> Response {
+    let mut response = next.run(request).await;
+    let headers = response.headers_mut();
+    for (name, value) in [
+        ("content-security-policy", gangline_pages::CSP),
+        ("x-content-type-options", "nosniff"),
+        ("referrer-policy", "same-origin"),
+        ("cross-origin-opener-policy", "same-origin"),
+        ("cross-origin-resource-policy", "same-origin"),
+        ("permissions-policy", "camera=(), geolocation=(), microphone=()"),
+        ("cache-control", "no-store"),
+    ] {
+        if !headers.contains_key(name) {
+            headers.insert(name, HeaderValue::from_static(value));
+        }
+    }
+    response
+}
+
+/// The whole router of a server.
+pub fn router(app: App) -> Router {
+    crate::routes::all(Api::default()).finish(app)
+}

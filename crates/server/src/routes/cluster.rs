@@ -1,0 +1,174 @@
+//! Hiring, using and releasing clusters.
+
+use std::time::Duration;
+
+use axum::{http::StatusCode, response::Response};
+use gangline_guard::{Permit, act, policy::on};
+use gangline_rules::{
+    metering::{cost, usage_seconds},
+    placement::{self, Wish},
+};
+use gangline_store::{ClusterRow, NewCluster};
+use gangline_types::{
+    AdapterKind, ClusterId, Hash, Seconds, Standing, UnixSeconds, cluster::ClusterState,
+    receipt::EndedBecause,
+};
+use gangline_wire::{Endpoint, api::cluster::ClusterView, endpoints as e};
+
+use crate::{edge, error::ApiError, jobs, request::Ctx, router::Api, routes::account::own_account};
+
+/// Longest hire, in hours.
+const HOURS_MAX: u32 = 168;
+/// A GPU whose last beat is older is not placed on, in seconds.
+const FRESH_BEAT_SECONDS: u64 = 180;
+/// How long a question "has it changed?" waits, in seconds.
+const CHANGE_SECONDS: u64 = 25;
+
+pub(super) fn routes(api: Api) -> Api {
+    api.json::<e::HireCluster, _, _>(hire)
+        .json::<e::Clusters, _, _>(list)
+        .json::<e::ClusterById, _, _>(show)
+        .json::<e::ClusterRelease, _, _>(release)
+        .raw::<e::RayProxy, _, _>(proxy)
+}
+
+/// A cluster as its renter sees it at `now`.
+pub fn view(row: &ClusterRow, now: UnixSeconds) -> ClusterView {
+    let end = row.ended_at.unwrap_or(now);
+    let used = row.started_at.map_or(0, |started| usage_seconds(started, end));
+    ClusterView {
+        id: row.resource.cluster,
+        gpu: row.gpu,
+        model: row.model.clone(),
+        state: row.state,
+        detail: row.detail.clone(),
+        price_per_hour: row.price_per_hour,
+        created_at: row.created_at,
+        started_at: row.started_at,
+        ended_at: row.ended_at,
+        until: row.until,
+        used: Seconds(used),
+        cost: cost(row.price_per_hour, used),
+        receipt: row.receipt.clone(),
+    }
+}
+
+async fn use_permit<E: Endpoint>(ctx: &Ctx<E>) -> Result<Permit<act::UseCluster>, ApiError> {
+    let cluster: ClusterId = ctx.param("cluster")?;
+    let resource = ctx.app.store.cluster_resource(cluster).await?.ok_or_else(ApiError::hidden)?;
+    ctx.permit_also::<act::UseCluster>(resource)
+}
+
+async fn hire(ctx: Ctx<e::HireCluster>) -> Result<ClusterView, ApiError> {
+    let permit = ctx.permit::<act::Hire>(on::Network)?;
+    let wish = &ctx.body;
+    let hours = wish.hours.unwrap_or(1);
+    if !(1..=HOURS_MAX).contains(&hours) {
+        return Err(ApiError::bad(
+            StatusCode::UNPROCESSABLE_ENTITY,
+            "bad_hours",
+            format!("a hire lasts 1 to {HOURS_MAX} hours, not {hours}"),
+        ));
+    }
+    let candidates = ctx.app.store.candidates(&permit).await?;
+    let offers: Vec<placement::Offer> = candidates
+        .iter()
+        .filter(|c| wish.gpu.is_none_or(|gpu| gpu == c.resource.gpu))
+        .map(|c| placement::Offer {
+            gpu: c.resource.gpu,
+            kind: c.kind,
+            profile: c.profile,
+            memory_bytes: c.offer.memory_bytes,
+            price_per_hour: c.offer.price_per_hour,
+            rentable: c.standing == Standing::Proven
+                && !c.hired
+                && c.offer.hours_max >= hours
+                && ctx.now.since(c.beat_at) <= FRESH_BEAT_SECONDS,
+        })
+        .collect();
+    let kinds = if wish.software_ok {
+        Vec::new()
+    } else {
+        vec![AdapterKind::Discrete, AdapterKind::Integrated, AdapterKind::Virtual, AdapterKind::Unknown]
+    };
+    let wanted = Wish {
+        kinds,
+        matrix_mmacs_min: wish.matrix_mmacs_min,
+        memory_bytes_min: 0,
+        price_per_hour_max: wish.price_per_hour_max,
+    };
+    let chosen = placement::choose(&offers, &wanted).map_err(|none| {
+        let hint = (!wish.software_ok && none.other_kind > 0)
+            .then(|| "a software device would do? then say so: --software-ok".to_owned());
+        ApiError::Bad { status: StatusCode::CONFLICT, code: "none_fits", message: none.to_string(), hint }
+    })?;
+    let candidate = candidates.iter().find(|c| c.resource.gpu == chosen.gpu).ok_or_else(ApiError::hidden)?;
+    let new = NewCluster {
+        cluster: ClusterId::from_bytes(edge::random()),
+        gpu: candidate.resource,
+        offer: candidate.offer.clone(),
+        token: Hash(edge::random()).to_string(),
+        until: ctx.now.plus(hours as u64 * 3600),
+    };
+    ctx.app.store.hire(permit, &new).await?;
+    ctx.app.changed();
+    ctx.app.nudge(new.gpu.machine);
+    let resource = ctx.app.store.cluster_resource(new.cluster).await?.ok_or_else(ApiError::hidden)?;
+    let row = ctx.app.store.cluster(&ctx.permit_also::<act::UseCluster>(resource)?).await?;
+    Ok(view(&row, ctx.now))
+}
+
+async fn list(ctx: Ctx<e::Clusters>) -> Result<Vec<ClusterView>, ApiError> {
+    let permit = own_account(&ctx)?;
+    Ok(ctx.app.store.clusters_of(&permit).await?.iter().map(|row| view(row, ctx.now)).collect())
+}
+
+async fn show(ctx: Ctx<e::ClusterById>) -> Result<ClusterView, ApiError> {
+    let permit = use_permit(&ctx).await?;
+    let mut changes = ctx.app.clusters();
+    let until = tokio::time::Instant::now() + Duration::from_secs(CHANGE_SECONDS);
+    loop {
+        let row = ctx.app.store.cluster(&permit).await?;
+        let waits = ctx.query.unless == Some(row.state) && !ctx.app.is_draining();
+        if !waits {
+            return Ok(view(&row, edge::now()));
+        }
+        tokio::select! {
+            () = tokio::time::sleep_until(until) => return Ok(view(&row, edge::now())),
+            () = ctx.app.stop.cancelled() => return Ok(view(&row, edge::now())),
+            _ = changes.changed() => {}
+        }
+    }
+}
+
+async fn release(ctx: Ctx<e::ClusterRelease>) -> Result<ClusterView, ApiError> {
+    let cluster: ClusterId = ctx.param("cluster")?;
+    let resource = ctx.app.store.cluster_resource(cluster).await?.ok_or_else(ApiError::hidden)?;
+    let permit = ctx.permit::<act::ReleaseCluster>(resource)?;
+    ctx.app.store.release_cluster(permit, EndedBecause::Released).await?;
+    jobs::clusters::announce(&ctx.app, &resource);
+    let row = ctx.app.store.released_cluster(cluster, &jobs::clusters::reconciler(ctx.now)?).await?;
+    Ok(view(&row, ctx.now))
+}
+
+async fn proxy(ctx: Ctx<e::RayProxy>) -> Result<Response, ApiError> {
+    let permit = use_permit(&ctx).await?;
+    let row = ctx.app.store.cluster(&permit).await?;
+    let token = match (row.state, row.token) {
+        (ClusterState::Running, Some(token)) => token,
+        (state, _) => {
+            return Err(ApiError::bad_hint(
+                StatusCode::CONFLICT,
+                "not_running",
+                format!("the cluster is {state}; only a running one answers"),
+                if state.is_over() { "hire another" } else { "wait until it runs" },
+            ));
+        }
+    };
+    // The path as sent, after the prefix: decoding and encoding it again could change it.
+    let prefix = e::RayProxy::path(&[&row.resource.cluster, &""]);
+    let sent = ctx.head.uri.path_and_query().map_or("/", |p| p.as_str());
+    let rest = sent.strip_prefix(prefix.trim_end_matches('/')).unwrap_or("/").to_owned();
+    let tunnels = ctx.app.tunnels.clone();
+    Ok(tunnels.forward(row.resource.cluster, &token, ctx.into_raw(), &rest).await)
+}

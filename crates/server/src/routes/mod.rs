@@ -1,0 +1,24 @@
+//! Handlers, one file a resource.
+
+pub mod account;
+pub mod cluster;
+pub mod enrol;
+pub mod machine;
+pub mod network;
+pub mod pages;
+pub mod proof;
+pub mod public;
+
+use crate::router::Api;
+
+/// Registers every handler.
+pub fn all(api: Api) -> Api {
+    let api = network::routes(api);
+    let api = public::routes(api);
+    let api = pages::routes(api);
+    let api = enrol::routes(api);
+    let api = machine::routes(api);
+    let api = proof::routes(api);
+    let api = account::routes(api);
+    cluster::routes(api)
+}

@@ -1,0 +1,35 @@
+//! One GPU's page, from the public projection alone.
+
+use axum::response::Response;
+use gangline_pages::{GpuView, ProofRow, ShareRow};
+use gangline_types::{GpuId, Hour};
+use gangline_wire::{Endpoint, api::public::HOURS_MAX, endpoints as e};
+
+use super::{chrome, page};
+use crate::{error::ApiError, request::Ctx};
+
+/// Periods whose shares are listed.
+const SHARES: u32 = 24;
+
+pub async fn show(ctx: Ctx<e::GpuPageHtml>) -> Result<Response, ApiError> {
+    let id: GpuId = ctx.param("gpu")?;
+    let public = ctx.app.store.public();
+    let gpu = public.gpu(id).await?.ok_or_else(ApiError::hidden)?;
+    let to = Hour(ctx.now.minute().hour().0 + 1);
+    let uptime = public.uptime(id, Hour(to.0.saturating_sub(HOURS_MAX)), to).await?;
+    let proofs = public
+        .proofs(id)
+        .await?
+        .into_iter()
+        .map(|proof| ProofRow { transcript_href: e::PublicTranscript::path(&[&proof.id]), proof });
+    let mut shares = Vec::new();
+    if let Some(season) = public.season().await? {
+        for (period, entry) in public.gpu_entries(season.number, id, SHARES).await? {
+            if let Some(snapshot) = public.snapshot(season.number, period).await? {
+                shares.push(ShareRow { snapshot, entry });
+            }
+        }
+    }
+    let view = GpuView { now: ctx.now, gpu, uptime, proofs: proofs.collect(), shares };
+    Ok(page(gangline_pages::gpu(&chrome(&ctx), &view)))
+}

@@ -1,0 +1,18 @@
+//! Naming a GPU from its owner's console.
+
+use axum::response::Response;
+use gangline_guard::act;
+use gangline_pages::paths;
+use gangline_types::GpuId;
+use gangline_wire::endpoints as e;
+
+use super::go_on;
+use crate::{error::ApiError, request::Ctx};
+
+pub async fn label(ctx: Ctx<e::LabelGpuForm>) -> Result<Response, ApiError> {
+    let gpu: GpuId = ctx.param("gpu")?;
+    let resource = ctx.app.store.gpu(gpu).await?.ok_or_else(ApiError::hidden)?.resource;
+    ctx.app.store.label_gpu(ctx.permit::<act::LabelGpu>(resource)?, &ctx.body.label).await?;
+    ctx.app.changed();
+    Ok(go_on(paths::CONSOLE))
+}

@@ -1,0 +1,65 @@
+//! The pages: they answer browsers with HTML and take their forms. Each fills a view from the store and
+//! hands it to the pages room; what may be seen or done is the guard's, asked for every request.
+
+mod approve;
+mod assets;
+mod chrome;
+mod clusters;
+mod console;
+mod cookie;
+mod enter;
+mod explorer;
+mod gpu;
+mod invite;
+mod keys;
+mod labels;
+mod operator;
+mod reference;
+mod renter;
+mod snapshots;
+mod supplier;
+mod theme;
+
+use axum::{
+    http::StatusCode,
+    response::{Html, IntoResponse, Redirect, Response},
+};
+use gangline_wire::endpoints as e;
+
+pub use assets::assets;
+pub use chrome::{chrome, chrome_of, error_response};
+
+use crate::router::Api;
+
+/// Registers every page and form.
+pub fn routes(api: Api) -> Api {
+    api.raw::<e::ExplorerPage, _, _>(explorer::show)
+        .raw::<e::GpuPageHtml, _, _>(gpu::show)
+        .raw::<e::SnapshotsPage, _, _>(snapshots::list)
+        .raw::<e::SnapshotPage, _, _>(snapshots::show)
+        .raw::<e::ApiPage, _, _>(reference::show)
+        .raw::<e::ThemeForm, _, _>(theme::choose)
+        .raw::<e::EnterPage, _, _>(enter::show)
+        .raw::<e::EnterForm, _, _>(enter::sign_in)
+        .raw::<e::LeaveForm, _, _>(enter::sign_out)
+        .raw::<e::ApprovePage, _, _>(approve::show)
+        .raw::<e::ApproveForm, _, _>(approve::decide)
+        .raw::<e::ConsolePage, _, _>(console::show)
+        .raw::<e::InviteForm, _, _>(invite::make)
+        .raw::<e::RevokeKeyForm, _, _>(keys::revoke)
+        .raw::<e::LabelGpuForm, _, _>(labels::label)
+        .raw::<e::ReleaseClusterForm, _, _>(clusters::release)
+}
+
+fn html(status: StatusCode, page: String) -> Response {
+    (status, Html(page)).into_response()
+}
+
+fn page(page: String) -> Response {
+    html(StatusCode::OK, page)
+}
+
+/// 303: the form did what it says; the browser goes on with a GET.
+fn go_on(path: &str) -> Response {
+    Redirect::to(path).into_response()
+}

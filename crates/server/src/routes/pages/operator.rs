@@ -1,0 +1,73 @@
+//! The operator's console.
+
+use std::collections::HashMap;
+
+use axum::response::Response;
+use gangline_guard::{act, policy::on};
+use gangline_pages::{AccountRow, FreshLink, MachineCounts, OperatorView, RefusalRow};
+use gangline_types::{AccountId, UnixSeconds};
+use gangline_wire::Endpoint;
+
+use super::{
+    chrome,
+    chrome::role,
+    console::{cluster_row, key_row},
+    page,
+};
+use crate::{error::ApiError, request::Ctx};
+
+/// A machine counts as connected for this long after its last beat, in seconds: three missed beats.
+const CONNECTED_SECONDS: u64 = 180;
+const DAY_SECONDS: u64 = 24 * 3600;
+
+fn ago(now: UnixSeconds, seconds: u64) -> UnixSeconds {
+    UnixSeconds(now.0.saturating_sub(seconds))
+}
+
+/// Draws it, with the link that was just made, if one was.
+pub async fn show<E: Endpoint>(ctx: &Ctx<E>, fresh_link: Option<FreshLink>) -> Result<Response, ApiError> {
+    let permit = ctx.permit_also::<act::Operate>(on::Network)?;
+    let (store, now) = (&ctx.app.store, ctx.now);
+    let accounts = store.accounts(&permit).await?;
+    let names: HashMap<AccountId, String> =
+        accounts.iter().map(|a| (a.account, a.name.to_string())).collect();
+    let name = |account: AccountId| names.get(&account).cloned().unwrap_or_else(|| account.to_string());
+    let (registered, connected) = store.machine_counts(&permit, ago(now, CONNECTED_SECONDS)).await?;
+    let keys = store.all_keys(&permit).await?.into_iter().map(|row| {
+        let account = name(row.resource.account);
+        key_row(row, account, now)
+    });
+    let clusters = store.all_clusters(&permit).await?;
+    let refusals = store.refusals(&permit).await?.into_iter().map(|r| RefusalRow {
+        at: r.at,
+        reason: r.code,
+        action: r.action,
+        key: r.actor,
+        resource: r.request,
+        address: r.address,
+    });
+    let view = OperatorView {
+        now,
+        notice: None,
+        fresh_link,
+        totals: store.public().totals().await?,
+        machines: MachineCounts { registered, connected },
+        refusals: refusals.collect(),
+        refusals_day: store.refusals_since(&permit, ago(now, DAY_SECONDS)).await?,
+        keys: keys.collect(),
+        clusters: clusters.iter().map(|row| cluster_row(row, name(row.resource.renter), now)).collect(),
+        accounts: accounts
+            .into_iter()
+            .map(|a| AccountRow {
+                id: a.account,
+                name: a.name.to_string(),
+                role: role(a.role),
+                machines: a.machines,
+                clusters: a.clusters,
+                created_at: a.created_at,
+                last_seen_at: a.seen_at.unwrap_or_default(),
+            })
+            .collect(),
+    };
+    Ok(page(gangline_pages::operator(&chrome(ctx), &view)))
+}

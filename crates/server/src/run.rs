@@ -1,0 +1,249 @@
+//! Starting and stopping a server.
+
+use std::{io::Write, net::SocketAddr, path::Path, sync::Arc, time::Duration};
+
+use gangline_guard::{Actor, Job, act, permit::permit, policy::on, secret::Secret};
+use gangline_store::{InviteTarget, NewLink, Store, StoreError};
+use gangline_types::{AccountId, Label, LinkId};
+use gangline_wire::{SigningKey, api::account::Role};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use zeroize::Zeroizing;
+
+use crate::{
+    Config,
+    app::{App, Shared},
+    edge,
+    error::ApiError,
+    jobs,
+    metrics::Metrics,
+    refusals::Recorder,
+    router,
+};
+
+/// How long the operator's link can be used, in seconds: a day.
+const OPERATOR_LINK_SECONDS: u64 = 24 * 3600;
+
+/// Why a server did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// The data folder or a database in it.
+    #[error("{0}")]
+    Store(#[from] StoreError),
+    /// The port.
+    #[error("cannot listen on {listen}")]
+    Listen {
+        /// Where.
+        listen: SocketAddr,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The network's key.
+    #[error("the network's key {file} cannot be used")]
+    Key {
+        /// Its file.
+        file: std::path::PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The configuration.
+    #[error("{0}")]
+    Config(String),
+    /// What has to be in the books from the start.
+    #[error("the network could not be set up")]
+    Setup(#[from] ApiError),
+    /// While serving.
+    #[error("the server broke off")]
+    Serving(#[source] std::io::Error),
+}
+
+impl ServeError {
+    /// What the operator can do about it.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Store(e) => e.hint(),
+            Self::Listen { listen, source } => Some(match source.kind() {
+                std::io::ErrorKind::AddrInUse => {
+                    format!(
+                        "another program listens on port {}; stop it, or choose another with --listen",
+                        listen.port()
+                    )
+                }
+                std::io::ErrorKind::PermissionDenied => {
+                    "ports below 1024 need rights; choose another with --listen".into()
+                }
+                _ => "choose an address of this machine with --listen".into(),
+            }),
+            Self::Key { .. } => Some("it must be a file of 32 bytes that only this user can read".into()),
+            _ => None,
+        }
+    }
+}
+
+/// A server that listens.
+pub struct Running {
+    /// Where.
+    pub address: SocketAddr,
+    /// Origin for links.
+    pub origin: String,
+    /// A one-time link for the operator, on the first start or when asked for.
+    pub operator_link: Option<String>,
+    app: App,
+    listener: TcpListener,
+    jobs: Vec<tokio::task::JoinHandle<()>>,
+    writer: tokio::task::JoinHandle<()>,
+}
+
+fn network_key(folder: &Path) -> Result<SigningKey, ServeError> {
+    let file = folder.join("network.key");
+    let failed = |source| ServeError::Key { file: file.clone(), source };
+    match std::fs::read(&file) {
+        Ok(bytes) => {
+            let seed: [u8; 32] = bytes.try_into().map_err(|_| {
+                failed(std::io::Error::new(std::io::ErrorKind::InvalidData, "it does not hold 32 bytes"))
+            })?;
+            Ok(SigningKey::from_seed(&Zeroizing::new(seed)))
+        }
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
+            let seed = Zeroizing::new(edge::random::<32>());
+            let mut options = std::fs::OpenOptions::new();
+            options.write(true).create_new(true);
+            #[cfg(unix)]
+            std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+            let mut out = options.open(&file).map_err(failed)?;
+            out.write_all(seed.as_ref()).and_then(|_| out.sync_all()).map_err(failed)?;
+            Ok(SigningKey::from_seed(&seed))
+        }
+        Err(e) => Err(failed(e)),
+    }
+}
+
+/// Authorities that name this server, and the origin for links.
+fn names(config: &Config, address: SocketAddr) -> Result<(Vec<String>, String), ServeError> {
+    let mut authorities = vec![address.to_string()];
+    if address.ip().is_loopback() || address.ip().is_unspecified() {
+        authorities
+            .extend([format!("localhost:{}", address.port()), format!("127.0.0.1:{}", address.port())]);
+    }
+    let origin = match &config.public_url {
+        None => format!("http://{address}"),
+        Some(url) => {
+            let url = url.trim_end_matches('/');
+            let authority = url
+                .strip_prefix("https://")
+                .or_else(|| url.strip_prefix("http://"))
+                .filter(|a| !a.is_empty() && !a.contains(['/', '@', '?', '#', ' ']))
+                .ok_or_else(|| {
+                    ServeError::Config(format!(
+                        "the public URL {url} is not of the form https://host or https://host:port"
+                    ))
+                })?;
+            authorities.push(authority.to_ascii_lowercase());
+            url.to_owned()
+        }
+    };
+    authorities.dedup();
+    Ok((authorities, origin))
+}
+
+async fn operator_link(app: &App) -> Result<Option<String>, ApiError> {
+    let known = app.store.has_operator().await?;
+    let target = match known {
+        Some(_) if !app.config.operator_link => return Ok(None),
+        Some(account) => InviteTarget::Known(account),
+        None => InviteTarget::New {
+            account: AccountId::from_bytes(edge::random()),
+            name: Label::lossy("operator"),
+            role: Role::Operator,
+        },
+    };
+    let secret = Secret::from_random(edge::random());
+    let now = edge::now();
+    let permit = permit::<act::Invite>(&Actor::job(Job::Setup), on::Network, now)?;
+    let link = NewLink {
+        id: LinkId::from_bytes(edge::random()),
+        secret: secret.stored(),
+        expires_at: now.plus(OPERATOR_LINK_SECONDS),
+    };
+    app.store.invite(permit, target, link).await?;
+    Ok(Some(format!("{}/enter/{}", app.origin, secret.reveal())))
+}
+
+/// Opens the books, binds the port, starts the jobs. Requests are answered from [`Running::run`] on.
+pub async fn serve(config: Config) -> Result<Running, ServeError> {
+    let store = Store::open(&config.data).await?;
+    let key = network_key(&config.data)?;
+    let listen = config.listen;
+    let listener = TcpListener::bind(listen).await.map_err(|source| ServeError::Listen { listen, source })?;
+    let address = listener.local_addr().map_err(|source| ServeError::Listen { listen, source })?;
+    let (authorities, origin) = names(&config, address)?;
+    let metrics = Arc::new(Metrics::default());
+    let (recorder, writer) = Recorder::start(store.clone(), metrics.clone());
+    let app = Shared::new(
+        config,
+        authorities,
+        origin.clone(),
+        store,
+        key,
+        metrics,
+        recorder,
+        CancellationToken::new(),
+    );
+    jobs::snapshots::ensure_season(&app).await?;
+    let operator_link = operator_link(&app).await?;
+    jobs::projection::project(&app).await?;
+    let jobs = jobs::start(&app);
+    Ok(Running { address, origin, operator_link, app, listener, jobs, writer })
+}
+
+impl Running {
+    /// Answers requests until `stop` resolves, then drains: readiness says no, waiting requests are
+    /// answered, running ones may finish within the configured time.
+    pub async fn run(self, stop: impl Future<Output = ()> + Send + 'static) -> Result<(), ServeError> {
+        let Self { app, listener, jobs, writer, .. } = self;
+        let drain = Duration::from_secs(app.config.drain_seconds);
+        let service = router::router(app.clone()).into_make_service_with_connect_info::<SocketAddr>();
+        let shared = app.clone();
+        let (stopping, stopped) = tokio::sync::oneshot::channel();
+        let served = axum::serve(listener, service).with_graceful_shutdown(async move {
+            stop.await;
+            tracing::info!("stopping: no new work is taken");
+            shared.drain();
+            shared.stop.cancel();
+            shared.tunnels.close_all();
+            let _ = stopping.send(());
+        });
+        let served = tokio::spawn(served.into_future());
+        let abort = served.abort_handle();
+        tokio::spawn(async move {
+            if stopped.await.is_ok() {
+                tokio::time::sleep(drain).await;
+                abort.abort();
+            }
+        });
+        let result = match served.await {
+            Ok(result) => result.map_err(ServeError::Serving),
+            Err(e) if e.is_cancelled() => {
+                tracing::warn!(
+                    seconds = drain.as_secs(),
+                    "some requests did not finish in time and were cut off"
+                );
+                Ok(())
+            }
+            Err(e) => Err(ServeError::Serving(std::io::Error::other(e))),
+        };
+        app.stop.cancel();
+        for job in jobs {
+            let _ = job.await;
+        }
+        let store = app.store.clone();
+        drop(app);
+        // The recorder's queue ends with the last of its senders.
+        let _ = tokio::time::timeout(Duration::from_secs(2), writer).await;
+        store.close().await;
+        tracing::info!("stopped");
+        result
+    }
+}
