@@ -96,7 +96,8 @@ cpus_max = 0
 # or "none" (takes no renter work; nothing ever runs without isolation).
 isolation = "auto"
 
-# Folder of the Ray environment; empty: "ray" beside this file.
+# Folder of the Ray environment (made by /usr/bin/python3 -m venv); empty: what GANGLINE_RAY_HOME says, else
+# "ray" beside this file if it is there, else gangline/ray-2.60 in the user's cache folder.
 ray_home = ""
 "#;
 
@@ -136,11 +137,19 @@ impl Settings {
 
     /// The folder of the Ray environment.
     pub(crate) fn ray_home(&self, data: &DataDir) -> PathBuf {
-        if self.rent.ray_home.as_os_str().is_empty() {
-            data.file("ray")
-        } else {
-            data.path().join(&self.rent.ray_home)
+        if !self.rent.ray_home.as_os_str().is_empty() {
+            return data.path().join(&self.rent.ray_home);
         }
+        let own = data.file("ray");
+        let absolute = |name| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+        let shared = || {
+            let cache = absolute("XDG_CACHE_HOME").or_else(|| absolute("HOME").map(|home| home.join(".cache")))?;
+            Some(cache.join("gangline/ray-2.60"))
+        };
+        absolute("GANGLINE_RAY_HOME")
+            .or_else(|| own.exists().then(|| own.clone()))
+            .or_else(|| shared().filter(|folder| folder.exists()))
+            .unwrap_or(own)
     }
 }
 
