@@ -1,6 +1,8 @@
 //! The command line as a person meets it: help, bad usage, a server that is away, what is printed and
 //! with which exit code.
 
+#![allow(clippy::unwrap_used, reason = "a helper of a test fails the test")]
+
 mod common;
 
 use std::os::unix::fs::PermissionsExt;

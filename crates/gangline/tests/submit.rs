@@ -1,5 +1,7 @@
 //! `rent submit` from a folder to the last line of output, against a server that answers as Ray does.
 
+#![allow(clippy::unwrap_used, reason = "a helper of a test fails the test")]
+
 mod common;
 
 use std::{

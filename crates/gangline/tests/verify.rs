@@ -1,5 +1,7 @@
 //! `verify` against a network that a test makes up: with real transcripts, so that a forged one is one.
 
+#![allow(clippy::unwrap_used, reason = "a helper of a test fails the test")]
+
 mod common;
 
 use std::{

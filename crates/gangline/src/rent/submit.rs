@@ -163,6 +163,8 @@ fn finish(output: Output, job: &JobId, over: &Job) -> anyhow::Result<()> {
         print_text(&format!("{line}\n"))?;
     }
     let message = over.message.as_deref().unwrap_or_default();
+    // Ray appends the end of the output, which has been printed.
+    let message = message.split(", last available logs").next().unwrap_or_default();
     let message: String = inert_line(message.trim()).chars().take(400).collect();
     let why = if message.is_empty() { String::new() } else { format!(": {message}") };
     match over.status {
