@@ -48,11 +48,24 @@ pub struct RequestParts<'a> {
     pub path: &'a str,
     /// Query as sent.
     pub query: &'a str,
-    /// SHA-256 of the body as received.
-    pub body_digest: [u8; 32],
 }
 
-/// A verified signature; it becomes an actor once its sequence number is found fresh.
+/// A verified signature over a request's head; its body has still to be the one that was signed for.
+#[derive(Debug)]
+pub struct HeadVerified {
+    authenticated: Authenticated,
+    claimed: Claimed,
+}
+
+impl HeadVerified {
+    /// The whole request is verified, given its body as received.
+    pub fn with_body(self, body: &[u8]) -> Result<Authenticated, Refusal> {
+        self.claimed.check_body(body).map_err(Refusal::BadSignature)?;
+        Ok(self.authenticated)
+    }
+}
+
+/// A verified request; it becomes an actor once its sequence number is found fresh.
 #[derive(Debug)]
 pub struct Authenticated {
     principal: Principal,
@@ -82,7 +95,7 @@ fn check(
     now: UnixSeconds,
 ) -> Result<(), Refusal> {
     claimed
-        .verify(key, parts.method, parts.authority, parts.path, parts.query, parts.body_digest)
+        .verify(key, parts.method, parts.authority, parts.path, parts.query)
         .map_err(Refusal::BadSignature)?;
     // After the signature, so that a clock's skew is told only to the key's holder.
     let seconds = claimed.created.0.abs_diff(now.0);
@@ -96,15 +109,15 @@ fn check(
     Ok(())
 }
 
-/// Verifies a request signed by an enrolled key. `record` is what the store has for `claimed.key`.
+/// Verifies the head of a request signed by an enrolled key. `record` is what the store has for `claimed.key`.
 pub fn signed(
-    claimed: &Claimed,
+    claimed: Claimed,
     record: Option<&KeyRecord>,
     parts: RequestParts<'_>,
     now: UnixSeconds,
-) -> Result<Authenticated, Refusal> {
+) -> Result<HeadVerified, Refusal> {
     let record = record.ok_or(Refusal::UnknownKey(claimed.key))?;
-    check(claimed, &record.public_key, parts, now)?;
+    check(&claimed, &record.public_key, parts, now)?;
     if let Some(at) = record.revoked_at {
         return Err(Refusal::RevokedKey { key: claimed.key, at });
     }
@@ -114,7 +127,8 @@ pub fn signed(
         (KeyKind::Machine, None) => return Err(Refusal::UnknownKey(key)),
         (KeyKind::CommandLine, _) => Principal::CommandLine { account, role: record.role, key },
     };
-    Ok(Authenticated { principal, key, sequence: claimed.sequence })
+    let authenticated = Authenticated { principal, key, sequence: claimed.sequence };
+    Ok(HeadVerified { authenticated, claimed })
 }
 
 /// Verifies a request signed by a key that asks to be enrolled and stands in the request's own body.
@@ -123,9 +137,11 @@ pub fn signed_by_new_key(
     claimed: &Claimed,
     key: &PublicKey,
     parts: RequestParts<'_>,
+    body: &[u8],
     now: UnixSeconds,
 ) -> Result<Actor, Refusal> {
     check(claimed, key, parts, now)?;
+    claimed.check_body(body).map_err(Refusal::BadSignature)?;
     Ok(Actor::of(Principal::NewKey(claimed.key)))
 }
 

@@ -15,7 +15,7 @@ pub mod replay;
 pub mod secret;
 
 pub use actor::{Actor, Job, Principal};
-pub use authenticate::{Authenticated, KeyRecord, RequestParts, SessionRecord};
+pub use authenticate::{Authenticated, HeadVerified, KeyRecord, RequestParts, SessionRecord};
 pub use permit::{Act, Permit, act};
 pub use policy::Resource;
 pub use refusal::Refusal;

@@ -188,7 +188,7 @@ pub fn decide(who: &Principal, action: Action, what: &Resource) -> Result<&'stat
         (P::Person { role, .. }, DecideEnrolment, Resource::Enrolment(e)) => match (role, e.kind) {
             (Role::Supplier, KeyKind::Machine) => Ok("a supplier approves machines"),
             (_, KeyKind::CommandLine) => Ok("everyone approves their own command line"),
-            _ => Err(Refusal::Forbidden("only a supplier's account")),
+            _ => Err(Refusal::Forbidden("an account that is no supplier's")),
         },
         (P::Person { role: Role::Operator, .. }, Invite, Resource::Network(_)) => Ok("the operator invites"),
         (

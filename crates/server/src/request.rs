@@ -8,7 +8,7 @@ use axum::{
     http::{HeaderMap, Method as HttpMethod, Request, StatusCode, Uri, header},
 };
 use gangline_guard::{
-    Act, Actor, Permit, Refusal, RequestParts,
+    Act, Actor, HeadVerified, Permit, Refusal, RequestParts,
     authenticate::{session, signed, signed_by_new_key},
     permit::permit,
     secret::Secret,
@@ -17,7 +17,7 @@ use gangline_types::{Label, UnixSeconds};
 use gangline_wire::{
     Credential, Endpoint, Media, PublicKey, Spec,
     api::account::Role,
-    sig::{Claimed, Received, digest},
+    sig::{Claimed, Received},
 };
 use serde::de::DeserializeOwned;
 
@@ -232,6 +232,26 @@ fn typed_body<E: Endpoint>(spec: &Spec, bytes: &Bytes) -> Result<E::Request, Api
     })
 }
 
+/// What is known of the asker before the body is read.
+enum Before {
+    /// All there is to know.
+    Established(Actor),
+    /// A key that stands in the body.
+    NewKey(Claimed),
+    /// An enrolled key has signed for the body to come.
+    Signed(HeadVerified),
+}
+
+fn claim(headers: &HeaderMap) -> Result<Claimed, ApiError> {
+    let received = Received {
+        signature: one(headers, "signature")?,
+        input: one(headers, "signature-input")?,
+        sequence: one(headers, gangline_wire::sig::SEQUENCE_HEADER)?,
+        content_digest: one(headers, "content-digest")?,
+    };
+    Ok(Claimed::parse(received).map_err(Refusal::BadSignature)?)
+}
+
 /// Takes a request apart. `shown` is filled in as far as the asker is established, also where the result
 /// is an error.
 pub async fn receive<E: Endpoint>(
@@ -250,18 +270,13 @@ pub async fn receive<E: Endpoint>(
     if !for_probes && !app.authorities.contains(&authority) {
         return Err(Refusal::OtherAuthority(crate::refusals::inert(&authority)).into());
     }
-    let bytes = read_body(body, spec.body_bytes_max).await?;
     let query_text = parts.uri.query().unwrap_or("").to_owned();
 
+    // Before the body is read: who says they are asking, and did they sign for it?
     let mut found = None;
-    let shown_session = match spec.credential {
-        Credential::MaybeSession | Credential::Session => {
-            cookie(&parts.headers, SESSION_COOKIE).and_then(Secret::parse)
-        }
-        _ => None,
-    };
     let mut known_session = None;
-    if let Some(secret) = shown_session
+    if matches!(spec.credential, Credential::MaybeSession | Credential::Session)
+        && let Some(secret) = cookie(&parts.headers, SESSION_COOKIE).and_then(Secret::parse)
         && let Some(row) = app.store.session(&secret.stored(), now).await?
     {
         known_session = Some(row.record);
@@ -270,32 +285,45 @@ pub async fn receive<E: Endpoint>(
     if spec.media == Media::Html && parts.method == HttpMethod::POST && !is_same_origin(&parts.headers, app) {
         return Err(Refusal::Csrf.into());
     }
-
-    let parts_signed = |claimed_path| RequestParts {
+    let signed_parts = RequestParts {
         method: parts.method.as_str(),
         authority: &authority,
-        path: claimed_path,
+        path: parts.uri.path(),
         query: &query_text,
-        body_digest: digest(&bytes),
     };
-    let claim = || -> Result<Claimed, ApiError> {
-        Ok(Claimed::parse(Received {
-            signature: one(&parts.headers, "signature")?,
-            input: one(&parts.headers, "signature-input")?,
-            sequence: one(&parts.headers, gangline_wire::sig::SEQUENCE_HEADER)?,
-            content_digest: one(&parts.headers, "content-digest")?,
-        })
-        .map_err(Refusal::BadSignature)?)
-    };
-    let actor = match spec.credential {
-        Credential::Nobody => Actor::nobody(),
-        Credential::MaybeSession => known_session.map_or_else(Actor::nobody, session),
+    let before = match spec.credential {
+        Credential::Nobody => Before::Established(Actor::nobody()),
+        Credential::MaybeSession => Before::Established(known_session.map_or_else(Actor::nobody, session)),
         Credential::Session => {
             let record = known_session.ok_or(Refusal::NotSignedIn)?;
             let actor = session(record);
             shown.actor = actor.principal().to_string();
             shown.asker = record.session.to_string();
-            if parts.method != HttpMethod::GET {
+            Before::Established(actor)
+        }
+        Credential::NewKey => {
+            let claimed = claim(&parts.headers)?;
+            shown.actor = format!("unknown, claiming {}", claimed.key);
+            Before::NewKey(claimed)
+        }
+        Credential::Key => {
+            let claimed = claim(&parts.headers)?;
+            let key = claimed.key;
+            shown.actor = format!("unknown, claiming {key}");
+            let record = app.store.key(key).await?;
+            let verified = signed(claimed, record.as_ref(), signed_parts, now)?;
+            shown.asker = key.to_string();
+            let counted = if spec.media == Media::Stream { Counted::Ray } else { Counted::Signed };
+            app.count(counted, &shown.asker)?;
+            Before::Signed(verified)
+        }
+    };
+
+    let bytes = read_body(body, spec.body_bytes_max).await?;
+
+    let actor = match before {
+        Before::Established(actor) => {
+            if spec.credential == Credential::Session && parts.method != HttpMethod::GET {
                 let token =
                     form_urlencoded::parse(&bytes).find(|(n, _)| n == "csrf").map(|(_, v)| v.into_owned());
                 let ok = found.as_ref().zip(token).is_some_and(|(s, t)| s.secret.is_form_token(&t));
@@ -305,9 +333,7 @@ pub async fn receive<E: Endpoint>(
             }
             actor
         }
-        Credential::NewKey => {
-            let claimed = claim()?;
-            shown.actor = format!("unknown, claiming {}", claimed.key);
+        Before::NewKey(claimed) => {
             // The key stands in the body itself; what else the body says is read after the signature.
             let key = serde_json::from_slice::<serde_json::Value>(&bytes)
                 .ok()
@@ -320,26 +346,13 @@ pub async fn receive<E: Endpoint>(
                         "a weak or malformed key is refused; make a new one",
                     )
                 })?;
-            let actor = signed_by_new_key(&claimed, &key, parts_signed(parts.uri.path()), now)?;
-            shown.actor = actor.principal().to_string();
+            let actor = signed_by_new_key(&claimed, &key, signed_parts, &bytes, now)?;
             shown.asker = claimed.key.to_string();
             actor
         }
-        Credential::Key => {
-            let claimed = claim()?;
-            shown.actor = format!("unknown, claiming {}", claimed.key);
-            let record = app.store.key(claimed.key).await?;
-            let authenticated = signed(&claimed, record.as_ref(), parts_signed(parts.uri.path()), now)?;
-            shown.asker = claimed.key.to_string();
-            let actor = app.store.take_sequence(authenticated).await?;
-            shown.actor = actor.principal().to_string();
-            app.count(
-                if spec.media == Media::Stream { Counted::Ray } else { Counted::Signed },
-                &shown.asker,
-            )?;
-            actor
-        }
+        Before::Signed(verified) => app.store.take_sequence(verified.with_body(&bytes)?).await?,
     };
+    shown.actor = actor.principal().to_string();
     let query = from_pairs(query_text.as_bytes(), "query")?;
     let body = typed_body::<E>(&spec, &bytes)?;
     Ok(Ctx { app: app.clone(), now, actor, session: found, path, query, body, head: parts, bytes, peer })

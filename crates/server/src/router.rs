@@ -84,6 +84,11 @@ impl Api {
             }
         };
         assert!(self.served.insert(spec.name), "{} is served twice", spec.name);
+        // A tail of axum's matches at least one character; what is passed through may have none.
+        if let Some(empty_tail) = spec.path.strip_suffix("{*path}") {
+            let route: MethodRouter<App> = on(filter(spec.method), serve.clone());
+            self.router = self.router.route(empty_tail, route);
+        }
         let route: MethodRouter<App> = on(filter(spec.method), serve);
         self.router = self.router.route(spec.path, route);
         self

@@ -239,7 +239,7 @@ async fn a_killed_workers_leftovers_are_swept() {
         // The worker to kill is this test again, as a process of its own.
         let state = tempfile::tempdir().unwrap();
         let mut worker = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "--ignored", "--nocapture", "helper_worker_to_be_killed"])
+            .args(["--exact", "--nocapture", "helper_worker_to_be_killed"])
             .env("GANGLINE_TEST_STATE", state.path())
             .env("GANGLINE_TEST_BACKEND", backend.to_string())
             .stdout(std::process::Stdio::piped())
@@ -266,8 +266,8 @@ async fn a_killed_workers_leftovers_are_swept() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "started by a_killed_workers_leftovers_are_swept"]
 async fn helper_worker_to_be_killed() {
+    // Started as a process of its own by the test above; by itself it has nothing to do.
     let Some(state) = std::env::var_os("GANGLINE_TEST_STATE") else { return };
     let backend = match std::env::var("GANGLINE_TEST_BACKEND").as_deref() {
         Ok("podman") => BackendKind::Podman,

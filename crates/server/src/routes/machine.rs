@@ -35,7 +35,7 @@ pub(super) fn own<A: Act<On = on::Machine>, E: Endpoint>(ctx: &Ctx<E>) -> Result
     let principal = ctx.actor.principal();
     match (principal.machine(), principal.account()) {
         (Some(machine), Some(account)) => ctx.permit::<A>(on::Machine { machine, account }),
-        _ => Err(Refusal::Forbidden("only a machine's own key").into()),
+        _ => Err(Refusal::Forbidden("a key that is no machine's").into()),
     }
 }
 

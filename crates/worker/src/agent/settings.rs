@@ -143,7 +143,8 @@ impl Settings {
         let own = data.file("ray");
         let absolute = |name| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
         let shared = || {
-            let cache = absolute("XDG_CACHE_HOME").or_else(|| absolute("HOME").map(|home| home.join(".cache")))?;
+            let cache =
+                absolute("XDG_CACHE_HOME").or_else(|| absolute("HOME").map(|home| home.join(".cache")))?;
             Some(cache.join("gangline/ray-2.60"))
         };
         absolute("GANGLINE_RAY_HOME")

@@ -138,7 +138,9 @@ impl Client {
     /// Greater than every number this key used before, also in other processes: microseconds of the
     /// clock, or one more than the last.
     fn next_sequence(&self) -> u64 {
-        let clock = now().0 * 1000;
+        let since =
+            std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or(Duration::ZERO);
+        let clock = since.as_micros() as u64;
         let step = |last: u64| Some(clock.max(last + 1));
         self.sequence
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, step)
