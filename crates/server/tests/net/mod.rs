@@ -1,6 +1,6 @@
 //! A real server in this process, and the people and machines who use it: signed requests, browser
 //! forms, joins. What a test needs to say is then only what it is about.
-#![allow(dead_code)]
+#![allow(dead_code, clippy::unwrap_used)]
 
 use std::{
     net::SocketAddr,
