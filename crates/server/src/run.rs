@@ -28,7 +28,7 @@ const OPERATOR_LINK_SECONDS: u64 = 24 * 3600;
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
     /// The data folder or a database in it.
-    #[error("{0}")]
+    #[error(transparent)]
     Store(#[from] StoreError),
     /// The port.
     #[error("cannot listen on {listen}")]

@@ -3,11 +3,12 @@
 
 pub mod clusters;
 pub mod projection;
+pub mod proofs;
 pub mod snapshots;
 
 use std::{future::Future, time::Duration};
 
-use crate::{app::App, edge, error::ApiError, routes::proof};
+use crate::{app::App, edge, error::ApiError};
 
 /// How often each job looks, in seconds.
 const EVERY_SECONDS: u64 = 1;
@@ -57,7 +58,7 @@ pub fn start(app: &App) -> Vec<tokio::task::JoinHandle<()>> {
             snapshots::take_due(&app).await
         })),
         tokio::spawn(again(app.clone(), "verifier", second, |app| async move {
-            proof::judge_overdue(&app, edge::now()).await
+            proofs::judge_overdue(&app, edge::now()).await
         })),
         tokio::spawn(again(app.clone(), "reconciler", second, |app| async move {
             clusters::reconcile(&app).await

@@ -12,7 +12,14 @@ use gangline_wire::{
     endpoints as e,
 };
 
-use crate::{app::App, edge, error::ApiError, jobs, request::Ctx, router::Api, routes::proof};
+use crate::{
+    app::App,
+    edge,
+    error::ApiError,
+    jobs::{self, proofs},
+    request::Ctx,
+    router::Api,
+};
 
 /// Longest a sync waits for news, in seconds.
 const SYNC_SECONDS_MAX: u64 = 30;
@@ -69,7 +76,7 @@ async fn describe(ctx: Ctx<e::DescribeInventory>) -> Result<Registered, ApiError
     let ids: Vec<GpuId> = ctx.body.gpus.iter().map(|_| GpuId::from_bytes(edge::random())).collect();
     let mut gpus = ctx.app.store.describe(permit, &ctx.body, &ids).await?;
     for gpu in &mut gpus {
-        gpu.prove = proof::is_wanted(&ctx.app, gpu.gpu, ctx.now).await?;
+        gpu.prove = proofs::is_wanted(&ctx.app, gpu.gpu, ctx.now).await?;
     }
     ctx.app.changed();
     ctx.app.nudge(machine);
@@ -154,7 +161,7 @@ fn is_news(report: &SyncReport, orders: &[gangline_wire::api::machine::Order]) -
 async fn wanted_proofs(app: &App, permit: &Permit<act::Supply>) -> Result<Vec<GpuId>, ApiError> {
     let mut wanted = Vec::new();
     for gpu in app.store.gpus_on(permit).await? {
-        if gpu.standing != Standing::Proven && proof::is_wanted(app, gpu.resource.gpu, edge::now()).await? {
+        if gpu.standing != Standing::Proven && proofs::is_wanted(app, gpu.resource.gpu, edge::now()).await? {
             wanted.push(gpu.resource.gpu);
         }
     }

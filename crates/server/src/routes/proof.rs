@@ -2,14 +2,11 @@
 //! claim; what is opened follows from a nonce that does not exist before the roots are in.
 
 use axum::http::StatusCode;
-use gangline_guard::{Actor, Job, Permit, act, permit::permit, policy::on};
-use gangline_proof::{Challenge, MatrixParams, binding, verify};
-use gangline_rules::{
-    floors,
-    standing::{Failure, JOINING_PROOFS, Outcome, Shown, judge},
-};
-use gangline_store::{GpuRow, NewProof, ProofRow};
-use gangline_types::{GpuClaim, GpuId, Hash, ProofId, Standing, Text, UnixMillis, UnixSeconds};
+use gangline_guard::act;
+use gangline_proof::{Challenge, binding, verify};
+use gangline_rules::standing::{Failure, Outcome, Shown};
+use gangline_store::{GpuRow, NewProof};
+use gangline_types::{Hash, ProofId, Text, UnixMillis};
 use gangline_wire::{
     api::{
         machine::GPUS_MAX,
@@ -22,58 +19,16 @@ use crate::{
     app::App,
     edge,
     error::ApiError,
+    jobs::proofs::{DEADLINE_SECONDS, conclude, is_wanted, params},
     request::Ctx,
     router::Api,
     routes::machine::{bounded, own},
 };
 
-/// Roots later than this are late. Slowness costs nothing; this only ends waiting.
-const DEADLINE_SECONDS: u64 = 60;
-/// How long after the roots an opening is taken, in seconds.
-const OPENING_SECONDS: u64 = 60;
-/// A GPU that stays unproven after its joining proofs is asked again so long after the last, in seconds.
-const AGAIN_UNPROVEN_SECONDS: u64 = 60;
-/// And one that is suspect: it may have been moved, cooled or repaired.
-const AGAIN_SUSPECT_SECONDS: u64 = 3600;
-
 pub(super) fn routes(api: Api) -> Api {
     api.json::<e::ProofBegin, _, _>(begin)
         .json::<e::ProofCommit, _, _>(commit)
         .json::<e::ProofOpen, _, _>(open)
-}
-
-/// What is asked of a claim: enough work that a software device cannot pass for what is claimed.
-/// 1,024 in twelve steps is 12.9 thousand million multiply-adds; 2,048 in three is 25.8 thousand million
-/// and more than any floor needs ([`floors::telling_macs`] is at most 18.1). Both open 72 rows or more:
-/// skipping a tenth of the work passes one time in two thousand at most.
-pub fn params(claim: &GpuClaim) -> MatrixParams {
-    let needed = floors::telling_macs(floors::floor(claim).rate_mmacs);
-    if needed <= MatrixParams::JOINING.macs() {
-        MatrixParams::JOINING
-    } else {
-        MatrixParams { n: 2048, steps: 3, rows: 24 }
-    }
-}
-
-/// The verifier's own permit.
-pub fn verifier(now: UnixSeconds) -> Result<Permit<act::Judge>, ApiError> {
-    Ok(permit::<act::Judge>(&Actor::job(Job::Verifier), on::Network, now)?)
-}
-
-/// Whether the network wants a proof of this GPU now.
-pub async fn is_wanted(app: &App, gpu: GpuId, now: UnixSeconds) -> Result<bool, ApiError> {
-    let Some(row) = app.store.gpu(gpu).await? else { return Ok(false) };
-    let last = app.store.last_proof(&verifier(now)?, gpu, row.round).await?;
-    Ok(wants(row.standing, last.judged, now.since(last.judged_at)))
-}
-
-/// The rule: `judged` proofs of this series were judged, the last `seconds_since` ago.
-fn wants(standing: Standing, judged: u32, seconds_since: u64) -> bool {
-    match standing {
-        Standing::Unproven => (judged as usize) < JOINING_PROOFS || seconds_since >= AGAIN_UNPROVEN_SECONDS,
-        Standing::Suspect => seconds_since >= AGAIN_SUSPECT_SECONDS,
-        Standing::Proven | Standing::Quarantined | Standing::Retired => false,
-    }
 }
 
 /// A beacon nobody can foresee: the network's secret and fresh randomness.
@@ -207,103 +162,4 @@ async fn open(ctx: Ctx<e::ProofOpen>) -> Result<Verdict, ApiError> {
         }
     };
     conclude(&ctx.app, &row, Outcome { proof: row.proof, verdict }, keep, ctx.now).await
-}
-
-/// Writes a verdict down and what follows from it.
-pub async fn conclude(
-    app: &App,
-    row: &ProofRow,
-    outcome: Outcome,
-    opening: Option<&gangline_proof::Opening>,
-    now: UnixSeconds,
-) -> Result<Verdict, ApiError> {
-    let judge_permit = verifier(now)?;
-    let profile = outcome.verdict.as_ref().map(Shown::profile).unwrap_or_default();
-    let finding: Text<240> = Text::lossy(&match &outcome.verdict {
-        Ok(shown) => format!(
-            "right: {} multiply-adds in {} ms, {} million a second",
-            shown.macs, shown.elapsed_millis, profile.matrix_mmacs
-        ),
-        Err(Failure::WrongBits(what)) => format!("wrong bits: {what}"),
-        Err(Failure::Late) => format!("late: no roots within {DEADLINE_SECONDS} s"),
-        Err(Failure::Abandoned) => "the roots were never opened".to_owned(),
-    });
-    app.metrics.judged(match &outcome.verdict {
-        Ok(_) => "right",
-        Err(Failure::WrongBits(_)) => "wrong_bits",
-        Err(Failure::Late) => "late",
-        Err(Failure::Abandoned) => "abandoned",
-    });
-    app.store.judge_proof(&judge_permit, row.proof, &outcome, &finding, opening).await?;
-    let gpu = app.store.gpu(row.gpu).await?.ok_or_else(ApiError::hidden)?;
-    let outcomes = app.store.outcomes(&judge_permit, row.gpu, gpu.round).await?;
-    let judgement = judge(&gpu.claim, &outcomes);
-    // All joining proofs are asked before a GPU is proven or suspect, so that its profile is a lower bound
-    // over all of them; forged bits need no second look.
-    let early = outcomes.len() < JOINING_PROOFS && judgement.standing != Standing::Quarantined;
-    let (standing, reason) = if early {
-        (gpu.standing, Text::lossy(&format!("{} of {JOINING_PROOFS} joining proofs judged", outcomes.len())))
-    } else {
-        app.store.set_standing(&judge_permit, row.gpu, &judgement).await?;
-        (judgement.standing, judgement.reason)
-    };
-    app.changed();
-    app.nudge(gpu.resource.machine);
-    let again = wants(standing, outcomes.len() as u32, 0);
-    Ok(Verdict { accepted: outcome.verdict.is_ok(), finding, profile, standing, reason, again })
-}
-
-/// Judges what ran out of time: late without roots, abandoned without an opening.
-pub async fn judge_overdue(app: &App, now: UnixSeconds) -> Result<(), ApiError> {
-    let permit = verifier(now)?;
-    let millis = edge::now_millis();
-    for row in app.store.overdue_proofs(&permit, millis).await? {
-        let failure = if row.commitment.is_none() { Failure::Late } else { Failure::Abandoned };
-        if failure == Failure::Abandoned && millis.0 < row.deadline_at.0 + OPENING_SECONDS * 1000 {
-            continue;
-        }
-        conclude(app, &row, Outcome { proof: row.proof, verdict: Err(failure) }, None, now).await?;
-    }
-    Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_is_asked_tells_a_software_device_from_every_claim() {
-        for reference in floors::table() {
-            let claim = GpuClaim {
-                slot: Hash::default(),
-                model: Text::lossy(&reference.words.join(" ")),
-                kind: gangline_types::AdapterKind::Discrete,
-                backend: gangline_types::Backend::Vulkan,
-                driver: Text::default(),
-                pci_vendor: 0,
-                pci_device: 0,
-                memory_bytes: 0,
-            };
-            let asked = params(&claim);
-            assert!(asked.check().is_ok());
-            assert!(
-                asked.macs() >= floors::telling_macs(floors::floor(&claim).rate_mmacs),
-                "{}",
-                claim.model
-            );
-            let rows = (asked.rows * asked.steps) as i32;
-            assert!(0.9f64.powi(rows) <= 0.0012, "{rows} rows let a tenth be skipped too often");
-        }
-    }
-
-    #[test]
-    fn proofs_are_wanted_until_three_are_judged_and_then_now_and_then() {
-        assert!(wants(Standing::Unproven, 0, u64::MAX));
-        assert!(wants(Standing::Unproven, 2, 0));
-        assert!(!wants(Standing::Unproven, 3, 0));
-        assert!(wants(Standing::Unproven, 3, AGAIN_UNPROVEN_SECONDS));
-        assert!(!wants(Standing::Suspect, 3, AGAIN_UNPROVEN_SECONDS));
-        assert!(!wants(Standing::Quarantined, 3, u64::MAX));
-        assert!(!wants(Standing::Proven, 3, u64::MAX));
-    }
 }
