@@ -149,6 +149,8 @@ pub fn decide(who: &Principal, action: Action, what: &Resource) -> Result<&'stat
                 Err(Refusal::Hidden)
             }
         }
+        // Forbidden would tell that it exists.
+        (P::Machine { .. }, UseCluster | ReleaseCluster, Resource::Cluster(_)) => Err(Refusal::Hidden),
         (P::Machine { .. }, ..) => Err(Refusal::Forbidden("a machine")),
 
         // People, in a browser or at a command line.
