@@ -95,6 +95,7 @@ impl Host {
         assert!(names.is_empty(), "control groups {names:?} are left");
         let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
         assert!(!mounts.contains(run.path.to_str().unwrap()), "a mount is left");
+        assert!(!std::path::Path::new("oom").exists(), "a file is left where the worker was started");
         // Every process of a backend names its container or folder.
         let until = Instant::now() + Duration::from_secs(5);
         loop {

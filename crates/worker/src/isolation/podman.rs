@@ -28,6 +28,8 @@ fn podman(plan: &Plan, runtime: &str) -> Command {
     let own = plan.folder.path.join("pm");
     let mut command = Command::new("podman");
     command
+        // Its conmon notes a memory limit that was met in a file `oom` where it was started.
+        .current_dir(&plan.folder.path)
         .env("CONTAINERS_CONF", plan.folder.path.join("containers.conf"))
         .env_remove("CONTAINER_HOST")
         .arg("--root")
