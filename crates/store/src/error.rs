@@ -66,6 +66,9 @@ impl StoreError {
     pub fn hint(&self) -> Option<String> {
         Some(match self {
             Self::InUse { .. } => "stop that server first, or give this one another --data folder".into(),
+            Self::Folder { source, .. } if source.kind() == std::io::ErrorKind::StorageFull => {
+                "free space on that disk, or give another --data folder".into()
+            }
             Self::Folder { folder, .. } => {
                 format!(
                     "make {} a folder that this user can write, or give another --data folder",
@@ -73,11 +76,11 @@ impl StoreError {
                 )
             }
             Self::Corrupt { file, .. } => format!(
-                "nothing was changed. Restore {0} from a backup; or keep what can be read: move it aside and run `sqlite3 {0} .recover | sqlite3 new.sqlite`",
+                "nothing was changed. Restore {0} from a backup; or save what can be read with `sqlite3 {0} .recover | sqlite3 {0}.new`, move {0} and its -wal file away, and put {0}.new in its place",
                 file.display()
             ),
             Self::Full => {
-                "free space on that disk; what was acknowledged is kept, and the server goes on by itself"
+                "free space on that disk; what was acknowledged is kept, and a server that runs goes on by itself"
                     .into()
             }
             _ => return None,

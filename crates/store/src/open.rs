@@ -88,15 +88,43 @@ fn opening(file: &Path, source: sqlx::Error) -> StoreError {
     }
 }
 
-async fn open_checked(file: &Path) -> Result<SqlitePool, StoreError> {
-    let options = options(file).create_if_missing(true);
-    let pool = pool(options, 1, file).await?;
-    let finding: String =
-        sqlx::query_scalar("PRAGMA quick_check(1)").fetch_one(&pool).await.map_err(|e| opening(file, e))?;
-    if finding != "ok" {
-        return Err(StoreError::Corrupt { file: file.to_owned(), finding });
+/// Looks for damage without a chance to write: a connection that may write would, when it ends, bring the
+/// write-ahead log into the very file that is damaged.
+async fn check(file: &Path) -> Result<(), StoreError> {
+    let only_read = SqliteConnectOptions::new()
+        .filename(file)
+        .read_only(true)
+        .busy_timeout(Duration::from_secs(BUSY_SECONDS))
+        .pragma("trusted_schema", "OFF")
+        .pragma("cell_size_check", "ON");
+    let pool = pool(only_read, 1, file).await?;
+    let found = sqlx::query_scalar("PRAGMA quick_check(1)").fetch_one(&pool).await;
+    pool.close().await;
+    match found.map_err(|e| opening(file, e))? {
+        ok if ok == "ok" => Ok(()),
+        finding => Err(StoreError::Corrupt { file: file.to_owned(), finding }),
     }
-    Ok(pool)
+}
+
+async fn open_checked(file: &Path) -> Result<SqlitePool, StoreError> {
+    if has_something(file) {
+        check(file).await?;
+    }
+    pool(options(file).create_if_missing(true), 1, file).await
+}
+
+fn has_something(file: &Path) -> bool {
+    std::fs::metadata(file).is_ok_and(|facts| facts.len() > 0)
+}
+
+/// The books are made before the projection: a folder with a projection and without books has lost them,
+/// and must not become a new network by itself.
+fn books_are_not_lost(main_file: &Path, public_file: &Path) -> Result<(), StoreError> {
+    if has_something(public_file) && !has_something(main_file) {
+        let finding = if main_file.exists() { "it is empty" } else { "it is gone" };
+        return Err(StoreError::Corrupt { file: main_file.to_owned(), finding: finding.to_owned() });
+    }
+    Ok(())
 }
 
 fn migrated(result: Result<(), sqlx::migrate::MigrateError>, file: &Path) -> Result<(), StoreError> {
@@ -120,6 +148,7 @@ impl Store {
         let main_file: PathBuf = folder.join("gangline.sqlite");
         let public_file: PathBuf = folder.join("public.sqlite");
 
+        books_are_not_lost(&main_file, &public_file)?;
         let write = open_checked(&main_file).await?;
         migrated(sqlx::migrate!("migrations/main").run(&write).await, &main_file)?;
         let public_write = open_checked(&public_file).await?;
