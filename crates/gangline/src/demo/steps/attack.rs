@@ -1,0 +1,209 @@
+//! `attack`: Mallory has an account, a machine and a key, and whatever leaked elsewhere: account ids, key
+//! ids, a copy of a request. The attacker is a process of its own; here it gets its loot, and afterwards
+//! everything it could have changed is compared with what it was.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use anyhow::{Context, ensure};
+use base64::{Engine, engine::general_purpose::STANDARD};
+use gangline_types::{GpuId, Standing, public::PublicGpu};
+use gangline_wire::{Endpoint, endpoints::GpuLabel};
+use gangline_worker::client::Client;
+use serde_json::json;
+
+use super::join;
+use crate::demo::{
+    attacker::{Attempt, Phase, Plan},
+    html, http1,
+    http1::Answer,
+    process::{Process, Spec},
+    world::{Stolen, World, until},
+};
+
+/// What the victim calls its GPU.
+const LABEL: &str = "ada's first";
+
+/// Whether the network said that this was a copy.
+pub fn is_replayed(answer: &Answer) -> bool {
+    answer.status == 401 && answer.code() == "replayed"
+}
+
+/// A request of Ada's machine that the network takes; its very bytes are the loot.
+async fn steal(world: &World) -> anyhow::Result<Stolen> {
+    let machine = world.machines.first().context("no machine joined")?;
+    let gpu = machine.gpus.first().context("no GPU joined")?;
+    let client = Client::new(&world.origin, Some(machine.key()?))?;
+    let path = GpuLabel::path(&[gpu]);
+    let body = serde_json::to_vec(&json!({"label": LABEL}))?;
+    let mut headers = vec![("content-type", "application/json".to_owned())];
+    headers.extend(client.signature("PUT", &path, "", &body));
+    let bytes = http1::bytes("PUT", &path, world.authority(), &headers, &body);
+    let answer = http1::send(world.authority(), &bytes).await?;
+    ensure!(answer.status == 200, "the machine's own request is answered {}", answer.words());
+    // The comparison begins with what the owner did.
+    until(Duration::from_secs(15), || async {
+        let shown = world.gpus().await?.into_iter().find(|shown| shown.id == *gpu);
+        ensure!(
+            shown.is_some_and(|shown| shown.label.as_str() == LABEL),
+            "{gpu} is not shown with its owner's name"
+        );
+        Ok(())
+    })
+    .await?;
+    Ok(Stolen { bytes })
+}
+
+/// What nobody but the owner and the network may change of a GPU.
+fn unchanging(gpu: &PublicGpu) -> String {
+    json!([
+        gpu.label,
+        gpu.model,
+        gpu.kind,
+        gpu.backend,
+        gpu.memory_bytes,
+        gpu.standing,
+        gpu.profile,
+        gpu.registered_at
+    ])
+    .to_string()
+}
+
+/// Everything that an attack could have changed: the others' GPUs, the snapshots, the accounts.
+async fn books(world: &mut World) -> anyhow::Result<BTreeMap<String, String>> {
+    let ids = world.their_gpus();
+    let mut all: BTreeMap<String, String> = BTreeMap::new();
+    for gpu in world.gpus().await?.iter().filter(|gpu| ids.contains(&gpu.id)) {
+        all.insert(gpu.id.to_string(), unchanging(gpu));
+    }
+    let known: Vec<u32> = world.snapshots.iter().map(|head| head.period).collect();
+    for head in world.public_snapshots().await?.into_iter().filter(|head| known.contains(&head.period)) {
+        all.insert(format!("snapshot {}", head.period), head.root.to_string());
+    }
+    let console = world.browser("operator")?.get("/console").await?;
+    let accounts =
+        console.text.split("id=\"h-accounts\"").nth(1).and_then(|rest| rest.split("</section>").next());
+    let accounts = accounts.context("the operator's console lists no accounts")?;
+    for row in accounts.split("<tr>").skip(2) {
+        let id = html::ids(row, "acct").into_iter().next().unwrap_or_default();
+        let name = row.split("<bdi>").nth(1).and_then(|rest| rest.split("</bdi>").next()).unwrap_or_default();
+        let role = ["operator", "supplier", "renter"]
+            .into_iter()
+            .find(|role| row.contains(&format!("<td>{role}</td>")));
+        all.insert(id, format!("{name}, {}", role.unwrap_or("no role")));
+    }
+    Ok(all)
+}
+
+/// Runs the attacker's process.
+async fn act(world: &World, plan: &Plan) -> anyhow::Result<Vec<Attempt>> {
+    let spec = Spec {
+        name: format!("attacker-{}", plan.phase.word()),
+        program: world.scene.program.clone(),
+        args: ["demo", "--attacker"].map(Into::into).to_vec(),
+        env: world.scene.software_only(),
+        folder: world.folder.clone(),
+        stdin: Some(serde_json::to_vec(plan)?),
+    };
+    let mut process = Process::start(&world.fleet, spec)?;
+    let mut attempts = Vec::new();
+    loop {
+        let (_, line) = process.line(Duration::from_secs(120)).await?;
+        let attempt: Attempt =
+            serde_json::from_str(&line).with_context(|| format!("the attacker said {line:?}"))?;
+        if attempt.is_end() {
+            break;
+        }
+        let verdict = if attempt.stopped { "stopped" } else { "NOT STOPPED" };
+        world.narrator.say(&format!("{verdict}: {} -> {}", attempt.what, attempt.by));
+        attempts.push(attempt);
+    }
+    process.finish(Duration::from_secs(20)).await?.good("the attacker")?;
+    Ok(attempts)
+}
+
+pub async fn run(world: &mut World) -> anyhow::Result<String> {
+    let env = world.scene.software_only();
+    let mut machine = join::machine(world, "mallory", env)?;
+    join::join(world, &mut machine).await.context("Mallory could not join like everybody else")?;
+    world.mallory = Some(machine);
+    world.stolen = Some(steal(world).await?);
+    world.narrator.say("Mallory joined honestly and has a key of its own. Suppose that account ids, key ids and a copy of a request leaked to it.");
+    let before = books(world).await?;
+
+    let operator = world.browser("operator")?.get("/console").await?.text;
+    let session = world.browser("mallory")?.session().context("Mallory has a session")?.to_owned();
+    let mallory = world.mallory.as_ref().context("Mallory has a machine")?;
+    let victim = world.machines.first().context("no machine joined")?;
+    let stolen = world.stolen.as_ref().context("a request was stolen")?;
+    let mut plan = Plan {
+        origin: world.origin.clone(),
+        data: mallory.data.clone(),
+        session,
+        accounts: html::ids(&operator, "acct"),
+        keys: html::ids(&operator, "key"),
+        victim_key: victim.key()?.public().id().to_string(),
+        clusters: html::ids(&operator, "clu"),
+        gpus: world.their_gpus(),
+        stolen: STANDARD.encode(&stolen.bytes),
+        phase: Phase::Targeted,
+    };
+    let key = mallory.key()?.public().id().to_string();
+    let mut attempts = act(world, &plan).await?;
+
+    let seen = world.browser("operator")?.get("/console").await?.text;
+    let refusals = seen
+        .split("id=\"h-refusals\"")
+        .nth(1)
+        .and_then(|rest| rest.split("</section>").next())
+        .unwrap_or_default();
+    let attributed = refusals.matches(key.as_str()).count();
+    ensure!(attributed > 0, "the operator's console attributes no refusal to Mallory's key {key}");
+    for code in ["not_found", "replayed", "wrong_digest", "bad_signature", "unsigned"] {
+        ensure!(refusals.contains(code), "the operator's console shows no refusal {code}");
+    }
+    world.narrator.say(&format!("The operator's console shows {attributed} refusals of Mallory's key {key}, and the forged ones by whom they claimed to be."));
+
+    plan.phase = Phase::Injection;
+    attempts.extend(act(world, &plan).await?);
+    let fake = attempts.iter().find_map(|attempt| attempt.gpu);
+    let through: Vec<&Attempt> = attempts.iter().filter(|attempt| !attempt.stopped).collect();
+    let list: Vec<String> =
+        through.iter().map(|attempt| format!("{} ({})", attempt.what, attempt.by)).collect();
+    ensure!(through.is_empty(), "not everything was stopped: {}", list.join("; "));
+    // What comes last is shown: then so is all that came before it.
+    let standing = until(Duration::from_secs(15), || standing(world, fake)).await?;
+    let after = books(world).await?;
+    for (name, value) in &before {
+        let now = after.get(name);
+        ensure!(now == Some(value), "{name} was {value} and is {}", now.map_or("gone", String::as_str));
+    }
+    ensure!(
+        after.len() == before.len(),
+        "something was added: {:?}",
+        after.keys().filter(|k| !before.contains_key(*k)).collect::<Vec<_>>()
+    );
+    let gpus: Vec<GpuId> = fake.into_iter().collect();
+    if let Some(machine) = &mut world.mallory {
+        machine.gpus = gpus;
+    }
+    let requests: u64 = attempts.iter().map(|attempt| attempt.requests).sum();
+    Ok(format!(
+        "{} kinds of attack with {requests} requests, all stopped; {} rows of GPUs, snapshots and accounts are as before; {attributed} refusals attributed to the attacker's key on the operator's console; {standing}",
+        attempts.len(),
+        before.len()
+    ))
+}
+
+async fn standing(world: &World, fake: Option<GpuId>) -> anyhow::Result<String> {
+    let fake = fake.context("the attacker claimed no GPU")?;
+    let gpu =
+        world.gpus().await?.into_iter().find(|gpu| gpu.id == fake).context("the false claim is not shown")?;
+    ensure!(
+        gpu.standing == Standing::Suspect,
+        "the false {} is {}: {}",
+        gpu.model,
+        gpu.standing,
+        gpu.standing_reason
+    );
+    Ok(format!("its {} is {}: {}", gpu.model, gpu.standing, gpu.standing_reason))
+}
