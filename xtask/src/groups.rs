@@ -33,6 +33,7 @@ pub const GROUPS: &[Group] = &[
         run: isolation,
     },
     Group { name: "browser", checks: "pages in a real Chromium: layout and accessibility", run: browser },
+    Group { name: "faults", checks: "that a worker killed under a renter's job costs nobody", run: faulty },
     Group { name: "demo", checks: "the whole network on this machine, with Ray", run: demo },
 ];
 
@@ -50,6 +51,7 @@ struct Heavy {
 const HEAVY: &[Heavy] = &[
     Heavy { group: "isolation", package: "gangline-worker", target: "isolation*" },
     Heavy { group: "browser", package: "gangline", target: "browser*" },
+    Heavy { group: "faults", package: "gangline", target: "heavy_killed" },
 ];
 
 impl Heavy {
@@ -196,6 +198,13 @@ fn isolation(root: &Path) -> Result<bool> {
     install::ensure(install::ISOLATION);
     install::ensure(install::RAY);
     heavy(root, "isolation", 20, &[("GANGLINE_RAY_HOME", ray::ensure()?)])
+}
+
+fn faulty(root: &Path) -> Result<bool> {
+    for packages in [install::VULKAN, install::ISOLATION, install::RAY] {
+        install::ensure(packages);
+    }
+    heavy(root, "faults", 20, &[("GANGLINE_RAY_HOME", ray::ensure()?)])
 }
 
 fn browser(root: &Path) -> Result<bool> {

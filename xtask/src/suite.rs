@@ -121,13 +121,13 @@ mod tests {
 
     #[test]
     fn the_last_line_counts_groups() {
-        assert_eq!(ends(&[]), "9 passed, 0 failed");
-        assert_eq!(ends(&["fmt", "demo"]), "7 passed, 2 failed");
+        assert_eq!(ends(&[]), "10 passed, 0 failed");
+        assert_eq!(ends(&["fmt", "demo"]), "8 passed, 2 failed");
     }
 
     #[test]
     fn nothing_runs_after_a_failed_build() {
-        assert_eq!(ends(&["build"]), "2 passed, 1 failed, 6 skipped");
+        assert_eq!(ends(&["build"]), "2 passed, 1 failed, 7 skipped");
     }
 
     #[test]
