@@ -1,11 +1,15 @@
 //! Accounts, the one-time links that make and open them, and browser sessions.
 
-use gangline_guard::{Permit, SessionRecord, act};
+use gangline_guard::{
+    Permit, SessionRecord, act,
+    log::{Event, entry::Approved},
+};
 use gangline_types::{AccountId, Hash, Label, LinkId, SessionId, UnixSeconds};
 use gangline_wire::api::account::Role;
 
 use crate::{
     Store, StoreError,
+    log::log_entry,
     open::commit,
     sql::{Columns, Id, audit, word},
 };
@@ -132,7 +136,13 @@ impl Store {
         if made.rows_affected() == 0 {
             return Err(StoreError::Gone("there is no such account"));
         }
-        audit(&mut tx, &permit, &format!("a one-time link for {account}")).await?;
+        let detail = format!("a one-time link for {account}");
+        let event = match &target {
+            InviteTarget::New { role, .. } => Event::RoleChange { role: *role },
+            InviteTarget::Known(_) => Event::Approval { what: Approved::Link },
+        };
+        log_entry(&mut tx, &permit, event, &detail).await?;
+        audit(&mut tx, &permit, &detail).await?;
         commit(tx, doing).await?;
         Ok(account)
     }

@@ -1,6 +1,10 @@
 //! Keys that ask to be bound to an account, and the decision.
 
-use gangline_guard::{Permit, Principal, act, policy::on};
+use gangline_guard::{
+    Permit, Principal, act,
+    log::{Event, entry::Approved},
+    policy::on,
+};
 use gangline_types::{EnrolmentId, KeyId, Label, MachineId, Text, UnixSeconds};
 use gangline_wire::{
     PublicKey,
@@ -9,6 +13,7 @@ use gangline_wire::{
 
 use crate::{
     Store, StoreError,
+    log::log_entry,
     open::commit,
     sql::{Columns, Id, audit, word},
 };
@@ -177,7 +182,10 @@ impl Store {
                 return Err(StoreError::Gone("this key was enrolled before; a new one has to be made"));
             }
         }
-        audit(&mut tx, &permit, &format!("{} {key}", if approve { "approved" } else { "denied" })).await?;
+        let detail = format!("{} {key}", if approve { "approved" } else { "denied" });
+        let what = if approve { kind.into() } else { Approved::Denied };
+        log_entry(&mut tx, &permit, Event::Approval { what }, &detail).await?;
+        audit(&mut tx, &permit, &detail).await?;
         commit(tx, doing).await
     }
 }

@@ -36,6 +36,9 @@ pub enum StoreError {
     /// What was read is not what we write.
     #[error("the database holds something that this version does not understand: {0}")]
     Malformed(String),
+    /// The network's log and its published copy contradict each other; nothing is signed.
+    #[error("the network's log cannot go on: {0}")]
+    Log(String),
     /// Not there, or no longer as it was.
     #[error("{0}")]
     Gone(&'static str),
@@ -83,6 +86,7 @@ impl StoreError {
                 "free space on that disk; what was acknowledged is kept, and a server that runs goes on by itself"
                     .into()
             }
+            Self::Log(_) => "gangline.sqlite or public.sqlite was changed or restored from an older copy; bring back the newest copies of both. The log signs nothing until they agree".into(),
             _ => return None,
         })
     }

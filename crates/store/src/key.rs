@@ -1,12 +1,15 @@
 //! Enrolled keys and the sequence numbers of their requests.
 
-use gangline_guard::{Actor, Authenticated, KeyRecord, Permit, RecentSequences, Refusal, act, policy::on};
+use gangline_guard::{
+    Actor, Authenticated, KeyRecord, Permit, RecentSequences, Refusal, act, log::Event, policy::on,
+};
 use gangline_types::{KeyId, Label, MachineId, UnixSeconds};
 use gangline_wire::{PublicKey, api::enrol::KeyKind};
 use sqlx::sqlite::SqliteRow;
 
 use crate::{
     Store, StoreError,
+    log::log_entry,
     open::commit,
     sql::{Columns, Id, audit},
 };
@@ -129,12 +132,16 @@ impl Store {
     pub async fn revoke_key(&self, permit: Permit<act::RevokeKey>) -> Result<(), StoreError> {
         let doing = "revoking a key";
         let mut tx = self.begin(doing).await?;
-        sqlx::query("UPDATE key SET revoked_at = ? WHERE id = ? AND revoked_at IS NULL")
+        let ended = sqlx::query("UPDATE key SET revoked_at = ? WHERE id = ? AND revoked_at IS NULL")
             .bind(permit.at().0 as i64)
             .bind(permit.on().key.blob())
             .execute(&mut *tx)
             .await
-            .map_err(StoreError::sql(doing))?;
+            .map_err(StoreError::sql(doing))?
+            .rows_affected();
+        if ended > 0 {
+            log_entry(&mut tx, &permit, Event::KeyRevoked { keys: 1 }, "revoked").await?;
+        }
         audit(&mut tx, &permit, "revoked").await?;
         commit(tx, doing).await
     }

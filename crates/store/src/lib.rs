@@ -12,6 +12,10 @@ mod cluster;
 mod enrolment;
 mod error;
 mod key;
+mod label;
+mod log;
+#[cfg(test)]
+mod log_tests;
 mod machine;
 mod open;
 mod project;
@@ -27,6 +31,7 @@ pub use cluster::{Candidate, ClosedCluster, ClusterRow, NewCluster};
 pub use enrolment::{EnrolmentRow, NewEnrolment};
 pub use error::StoreError;
 pub use key::{KeyRow, SequenceError};
+pub use label::{LabelChange, RestoredLabel};
 pub use machine::{GpuRow, MachineRow};
 pub use open::Store;
 pub use project::Projected;

@@ -1,12 +1,18 @@
 //! Machines and their GPUs.
 
-use gangline_guard::{Permit, act, policy::on};
+use gangline_guard::{
+    Permit, act,
+    log::{Event, entry::Change},
+    policy::on,
+};
 use gangline_types::{GpuClaim, GpuId, Hash, Label, MachineId, Profile, Standing, Text, UnixSeconds};
 use gangline_wire::api::machine::{Inventory, Offer, RegisteredGpu};
 use sqlx::sqlite::SqliteRow;
 
 use crate::{
     Store, StoreError,
+    label::set_label,
+    log::log_entry,
     open::commit,
     sql::{Columns, Id, audit, json},
 };
@@ -148,11 +154,12 @@ impl Store {
                             .execute(&mut *tx)
                             .await
                             .map_err(StoreError::sql(doing))?;
-                        (
-                            gpu,
-                            Standing::Unproven,
-                            Text::lossy("It says it is something else than before; that has to be proven."),
-                        )
+                        let why = "It says it is something else than before; that has to be proven.";
+                        if known.standing != Standing::Unproven {
+                            let event = Event::Standing { gpu, standing: Standing::Unproven };
+                            log_entry(&mut tx, &permit, event, why).await?;
+                        }
+                        (gpu, Standing::Unproven, Text::lossy(why))
                     } else {
                         (gpu, known.standing, known.reason)
                     }
@@ -225,17 +232,30 @@ impl Store {
             .execute(&mut *tx)
             .await
             .map_err(StoreError::sql(doing))?;
+        let retired = sqlx::query("SELECT id FROM gpu WHERE machine = ? AND standing <> 'retired'")
+            .bind(&machine)
+            .fetch_all(&mut *tx)
+            .await
+            .map_err(StoreError::sql(doing))?;
         sqlx::query("UPDATE gpu SET standing = 'retired', reason = 'Its machine left the network.', present = 0, offer = NULL WHERE machine = ?")
             .bind(&machine)
             .execute(&mut *tx)
             .await
             .map_err(StoreError::sql(doing))?;
-        sqlx::query("UPDATE key SET revoked_at = ? WHERE machine = ? AND revoked_at IS NULL")
+        let keys = sqlx::query("UPDATE key SET revoked_at = ? WHERE machine = ? AND revoked_at IS NULL")
             .bind(now)
             .bind(&machine)
             .execute(&mut *tx)
             .await
-            .map_err(StoreError::sql(doing))?;
+            .map_err(StoreError::sql(doing))?
+            .rows_affected() as u32;
+        for row in retired {
+            let event = Event::Standing { gpu: row.id("id")?, standing: Standing::Retired };
+            log_entry(&mut tx, &permit, event, "its machine left the network").await?;
+        }
+        if keys > 0 {
+            log_entry(&mut tx, &permit, Event::KeyRevoked { keys }, "its machine left the network").await?;
+        }
         audit(&mut tx, &permit, "left").await?;
         commit(tx, doing).await
     }
@@ -244,12 +264,7 @@ impl Store {
     pub async fn label_gpu(&self, permit: Permit<act::LabelGpu>, label: &Label) -> Result<(), StoreError> {
         let doing = "naming a GPU";
         let mut tx = self.begin(doing).await?;
-        sqlx::query("UPDATE gpu SET label = ? WHERE id = ?")
-            .bind(label.as_str())
-            .bind(permit.on().gpu.blob())
-            .execute(&mut *tx)
-            .await
-            .map_err(StoreError::sql(doing))?;
+        set_label(&mut tx, &permit, permit.on().gpu, label, Change::Set).await?;
         audit(&mut tx, &permit, label.as_str()).await?;
         commit(tx, doing).await
     }

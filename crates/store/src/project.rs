@@ -5,10 +5,11 @@ use gangline_guard::{Permit, act};
 use gangline_types::AdapterKind;
 use gangline_types::Standing;
 use gangline_types::{
-    GpuId, Minute, ProofId, UnixSeconds,
+    GpuId, Minute, ProofId, Text, UnixSeconds,
     public::{NetworkTotals, PublicGpu, PublicProof, PublicSeason},
 };
 use gangline_wire::api::proof::Transcript;
+use sqlx::sqlite::SqliteRow;
 
 use crate::{
     Store, StoreError,
@@ -30,6 +31,24 @@ pub struct Projected {
     pub totals: NetworkTotals,
     /// GPUs whose standing or connection changed.
     pub changed: Vec<PublicGpu>,
+}
+
+/// The transcript of a judged proof as it is published; none if the proof was never opened.
+pub(crate) fn transcript_of(row: &SqliteRow) -> Result<Option<Transcript>, StoreError> {
+    let parts = (row.json_or_none("commitment")?, row.hash("nonce").ok(), row.json_or_none("opening")?);
+    let (Some(commitment), Some(nonce), Some(opening)) = parts else { return Ok(None) };
+    Ok(Some(Transcript {
+        proof: row.id("id")?,
+        gpu: row.id("gpu")?,
+        challenge: row.json("challenge")?,
+        commitment,
+        nonce,
+        opening,
+        elapsed_millis: row.int_or_none("elapsed_millis")?.unwrap_or(0),
+        judged_at: row.at("judged_at")?,
+        accepted: row.int_or_none("accepted")? == Some(1),
+        finding: Text::lossy(&row.text("finding")?),
+    }))
 }
 
 impl Store {
@@ -211,23 +230,7 @@ impl Store {
                 elapsed_millis,
                 profile: outcome.verdict.as_ref().map(|shown| shown.profile()).unwrap_or_default(),
             };
-            let transcript =
-                match (row.json_or_none("commitment")?, row.hash("nonce").ok(), row.json_or_none("opening")?)
-                {
-                    (Some(commitment), Some(nonce), Some(opening)) => Some(Transcript {
-                        proof,
-                        gpu,
-                        challenge,
-                        commitment,
-                        nonce,
-                        opening,
-                        elapsed_millis,
-                        judged_at,
-                        accepted,
-                        finding: public.finding.clone(),
-                    }),
-                    _ => None,
-                };
+            let transcript = transcript_of(&row)?;
             sqlx::query("INSERT INTO proof (id, gpu, judged_at, row, transcript) VALUES (?, ?, ?, ?, ?) ON CONFLICT (id) DO NOTHING")
                 .bind(proof.blob())
                 .bind(gpu.blob())

@@ -1,14 +1,19 @@
 //! Proofs from challenge to verdict. Standing is written here and nowhere else, with the verifier's
 //! permit.
 
-use gangline_guard::{Permit, act};
+use gangline_guard::{
+    Permit, act,
+    log::{Event, entry::published_hash},
+};
 use gangline_proof::{Challenge, Commitment, Opening};
 use gangline_rules::standing::{Judgement, Outcome};
-use gangline_types::{GpuId, Hash, ProofId, Text, UnixMillis, UnixSeconds};
+use gangline_types::{GpuId, Hash, ProofId, Standing, Text, UnixMillis, UnixSeconds};
 
 use crate::{
     Store, StoreError,
+    log::log_entry,
     open::commit,
+    project::transcript_of,
     sql::{Columns, Id, audit, json},
 };
 
@@ -187,7 +192,7 @@ impl Store {
         let doing = "writing a verdict down";
         let mut tx = self.begin(doing).await?;
         let row = sqlx::query(
-            "UPDATE proof SET accepted = ?, outcome = ?, finding = ?, opening = ?, judged_at = ? WHERE id = ? AND judged_at IS NULL RETURNING gpu",
+            "UPDATE proof SET accepted = ?, outcome = ?, finding = ?, opening = ?, judged_at = ? WHERE id = ? AND judged_at IS NULL RETURNING *",
         )
         .bind(outcome.verdict.is_ok() as i64)
         .bind(json(outcome))
@@ -206,6 +211,9 @@ impl Store {
             .execute(&mut *tx)
             .await
             .map_err(StoreError::sql(doing))?;
+        let transcript = transcript_of(&row)?.map(|transcript| published_hash(json(&transcript).as_bytes()));
+        let event = Event::Verdict { gpu, proof, accepted: outcome.verdict.is_ok(), transcript };
+        log_entry(&mut tx, permit, event, finding.as_str()).await?;
         audit(&mut tx, permit, &format!("{proof} of {gpu}: {finding}")).await?;
         commit(tx, doing).await?;
         Ok(true)
@@ -266,6 +274,13 @@ impl Store {
     ) -> Result<(), StoreError> {
         let doing = "setting a standing";
         let mut tx = self.begin(doing).await?;
+        let before = sqlx::query("SELECT standing FROM gpu WHERE id = ?")
+            .bind(gpu.blob())
+            .fetch_optional(&mut *tx)
+            .await
+            .map_err(StoreError::sql(doing))?
+            .map(|r| r.word::<Standing>("standing"))
+            .transpose()?;
         sqlx::query("UPDATE gpu SET standing = ?, reason = ?, matrix_mmacs = ?, memory_bytes = ?, proof = ? WHERE id = ? AND standing <> 'retired'")
             .bind(judgement.standing.as_str())
             .bind(judgement.reason.as_str())
@@ -276,6 +291,10 @@ impl Store {
             .execute(&mut *tx)
             .await
             .map_err(StoreError::sql(doing))?;
+        if before.is_some_and(|before| before != judgement.standing && before != Standing::Retired) {
+            let event = Event::Standing { gpu, standing: judgement.standing };
+            log_entry(&mut tx, permit, event, judgement.reason.as_str()).await?;
+        }
         audit(&mut tx, permit, &format!("{gpu} is {}: {}", judgement.standing, judgement.reason)).await?;
         commit(tx, doing).await
     }

@@ -55,6 +55,9 @@ impl PublicStore {
     pub(crate) fn new(pool: SqlitePool) -> Self {
         Self { pool }
     }
+    pub(crate) fn pool(&self) -> &SqlitePool {
+        &self.pool
+    }
     pub(crate) async fn close(&self) {
         self.pool.close().await;
     }

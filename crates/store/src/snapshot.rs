@@ -1,6 +1,6 @@
 //! Seasons, snapshots and statements.
 
-use gangline_guard::{Permit, act};
+use gangline_guard::{Permit, act, log::Event};
 use gangline_rules::snapshot::PeriodInput;
 use gangline_types::{
     GpuId, Hash, Hour, MicroCredits, Minute, Share, UptimeHour,
@@ -9,6 +9,7 @@ use gangline_types::{
 
 use crate::{
     Store, StoreError,
+    log::log_entry,
     open::commit,
     sql::{Columns, Id, audit, json},
 };
@@ -103,6 +104,8 @@ impl Store {
                 .await
                 .map_err(StoreError::sql(doing))?;
         }
+        let event = Event::Snapshot { season: head.season, period: head.period, root: head.root };
+        log_entry(&mut tx, &permit, event, "").await?;
         audit(&mut tx, &permit, &format!("season {} period {} root {}", head.season, head.period, head.root))
             .await?;
         commit(tx, doing).await?;

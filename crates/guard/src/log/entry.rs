@@ -202,6 +202,11 @@ impl Event {
     }
 }
 
+/// How an entry names what is published elsewhere: SHA-256 of its bytes.
+pub fn published_hash(bytes: &[u8]) -> Hash {
+    Hash(Sha256::digest(bytes).into())
+}
+
 /// Salt and text of what an entry has sealed: kept in the books, shown to whom it concerns.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Opening {
