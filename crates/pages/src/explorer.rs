@@ -23,7 +23,7 @@ pub struct ExplorerView {
     pub totals: NetworkTotals,
     /// Models, the most connected first.
     pub models: Vec<ModelRow>,
-    /// Connected GPUs over the last 24 hours.
+    /// Connected GPUs over the last 24 hours; what of them is drawn depends on how long ago they begin.
     pub connected_day: Series,
     /// One page of GPUs in the order of the listing.
     pub gpus: Vec<PublicGpu>,
@@ -119,21 +119,46 @@ fn bars(models: &[ModelRow]) -> Vec<Bars<'_>> {
         .collect()
 }
 
+/// How far back the chart goes: as far as it has to, so that a young network's line is seen, too.
+struct Reach {
+    minutes: u64,
+    words: &'static str,
+    /// What stands under the chart at its beginning and its three inner quarters.
+    marks: [&'static str; 4],
+}
+
+/// Every reach, the shortest first; all divide into quarters.
+const REACHES: [Reach; 4] = [
+    Reach { minutes: 12, words: "12 minutes", marks: ["12 min ago", "9 min", "6 min", "3 min"] },
+    Reach { minutes: 60, words: "hour", marks: ["1 h ago", "45 min", "30 min", "15 min"] },
+    Reach { minutes: 240, words: "4 hours", marks: ["4 h ago", "3 h", "2 h", "1 h"] },
+    Reach { minutes: 1440, words: "24 hours", marks: ["24 h ago", "18 h", "12 h", "6 h"] },
+];
+
+/// The shortest reach that holds every measurement; the longest where none does.
+fn reach(series: &Series, now: UnixSeconds) -> &'static Reach {
+    let oldest = series.points.first().map_or(0, |p| now.since(p.at));
+    REACHES.iter().find(|reach| oldest <= reach.minutes * 60).unwrap_or(&REACHES[REACHES.len() - 1])
+}
+
 #[derive(Template)]
 #[template(path = "explorer.html")]
 struct Page<'a> {
     c: &'a Chrome,
     v: &'a ExplorerView,
     chart: Option<Chart>,
+    reach: &'static Reach,
     bars: Vec<Bars<'a>>,
 }
 
 /// Draws the explorer.
 pub fn explorer(chrome: &Chrome, view: &ExplorerView) -> String {
+    let reach = reach(&view.connected_day, view.now);
     draw(Page {
         c: chrome,
         v: view,
-        chart: Chart::new(&view.connected_day, view.now, Seconds(86_400)),
+        chart: Chart::new(&view.connected_day, view.now, Seconds(reach.minutes * 60)),
+        reach,
         bars: bars(&view.models),
     })
 }
@@ -141,3 +166,20 @@ pub fn explorer(chrome: &Chrome, view: &ExplorerView) -> String {
 /// Every standing in the order of the filter.
 const STANDINGS: [Standing; 5] =
     [Standing::Proven, Standing::Unproven, Standing::Suspect, Standing::Quarantined, Standing::Retired];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Point;
+
+    #[test]
+    fn a_chart_reaches_as_far_back_as_its_measurements() {
+        let day = 86_400;
+        for (oldest, minutes) in [(0, 12), (720, 12), (721, 60), (3_601, 240), (14_401, 1440), (2 * day, 1440)] {
+            let point = Point { at: UnixSeconds(3 * day - oldest), value: 1 };
+            let series = Series { points: vec![point], step: Seconds(60) };
+            assert_eq!(reach(&series, UnixSeconds(3 * day)).minutes, minutes, "{oldest} seconds ago");
+        }
+        assert_eq!(reach(&Series::default(), UnixSeconds(0)).minutes, 12);
+    }
+}
