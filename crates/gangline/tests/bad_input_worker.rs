@@ -10,11 +10,8 @@ use std::{collections::BTreeMap, fs, os::unix::fs::PermissionsExt, path::Path, p
 
 use gangline_types::{GpuId, Minute, public::PublicGpu};
 use gangline_wire::{
-    api::{
-        cluster::HireRequest,
-        enrol::{EnrolmentPoll, KeyKind},
-    },
-    endpoints::{Enrol, EnrolPoll, HireCluster},
+    api::{cluster::HireRequest, enrol::KeyKind},
+    endpoints::{Enrol, HireCluster},
 };
 use live::{
     Running, Tmpfs, environment, finish, gangline,
@@ -143,13 +140,18 @@ async fn a_code_that_ran_out_joins_nothing_and_the_next_one_joins_the_same_key()
     let (_, page) = supplier.page(&format!("/approve?code={code}")).await;
     assert!(page.contains("No key asks with this code") && !page.contains("name=\"decision\""), "{page}");
 
-    // A renter's command line, too; here only the answer is looked at, its words are tested beside it.
-    let cli = new_key();
-    let client = server.client(&cli);
-    let ticket = call::<Enrol>(&client, &enrolment_of(&cli, KeyKind::CommandLine)).await.unwrap();
+    // A renter's command line, too.
+    let rent = folder.path().join("rent");
+    let mut login = gangline(&rent);
+    let mut login =
+        Running::start(login.args(["rent", "--json", "login", &server.origin, "--data"]).arg(&rent));
+    login.event("code");
     codes_run_out(&books).await;
-    let poll = EnrolmentPoll { enrolment: ticket.enrolment, public_key: cli.public() };
-    assert_eq!(serde_json::to_value(call::<EnrolPoll>(&client, &poll).await.unwrap()).unwrap(), "expired");
+    assert_eq!(login.ended(live::LIMIT), 1);
+    let words = "error: this machine was not logged in\ncause: the code expired before anybody approved it\nhint: run \
+                 `gangline rent login` again for a new code\n";
+    assert!(login.err().ends_with(words), "{}", login.err());
+    assert!(!rent.join("login.toml").exists(), "it counts as logged in");
 
     let (mut joining, code, fingerprint) = begin_to_join(&server.origin, &data);
     supplier.approve(&code, &fingerprint).await;
