@@ -193,6 +193,7 @@ pub async fn serve(config: Config) -> Result<Running, ServeError> {
     );
     jobs::snapshots::ensure_season(&app).await?;
     let operator_link = operator_link(&app).await?;
+    jobs::log::note_policy(&app).await?;
     jobs::projection::project(&app).await?;
     let jobs = jobs::start(&app);
     Ok(Running { address, origin, operator_link, app, listener, jobs, writer })

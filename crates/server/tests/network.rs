@@ -244,7 +244,8 @@ async fn no_public_answer_holds_what_is_private() {
         let filled = path
             .replace("{gpu}", &gpu.to_string())
             .replace("{proof}", &proofs[0].id.to_string())
-            .replace("{period}", "0");
+            .replace("{period}", "0")
+            .replace("{path}", "entries/000.p/5");
         assert!(!filled.contains('{'), "{path} has a parameter this test does not know");
         let answer = net.get(&filled).await;
         assert_eq!(answer.status, 200, "{filled}: {}", answer.text());

@@ -55,7 +55,8 @@ pub(crate) async fn log_entry<A: Act>(
     getrandom::fill(&mut salt).expect("the system gives randomness");
     let opening = Opening { salt, text: json(&sealed) };
     let entry = Entry { at: permit.at(), event, sealed: opening.seal() };
-    sqlx::query("INSERT INTO log_entry (idx, entry, salt, opening) SELECT coalesce(max(idx) + 1, 0), ?, ?, ? FROM log_entry")
+    sqlx::query("INSERT INTO log_entry (idx, kind, entry, salt, opening) SELECT coalesce(max(idx) + 1, 0), ?, ?, ?, ? FROM log_entry")
+        .bind(event.kind().as_str())
         .bind(entry.to_bytes())
         .bind(opening.salt.to_vec())
         .bind(opening.text)
@@ -250,11 +251,12 @@ impl Store {
         let doing = "noting the policy";
         let event = Event::PolicyChange { matrix };
         let mut tx = self.begin(doing).await?;
-        let rows = sqlx::query("SELECT entry FROM log_entry WHERE instr(entry, CAST('kind policy_change' AS BLOB)) > 0 ORDER BY idx DESC LIMIT 1")
+        let row = sqlx::query("SELECT entry FROM log_entry WHERE kind = ? ORDER BY idx DESC LIMIT 1")
+            .bind(event.kind().as_str())
             .fetch_optional(&mut *tx)
             .await
             .map_err(StoreError::sql(doing))?;
-        let last = rows.map(|r| r.bytes("entry")).transpose()?;
+        let last = row.map(|r| r.bytes("entry")).transpose()?;
         if last.and_then(|bytes| Entry::from_bytes(&bytes).ok()).is_some_and(|entry| entry.event == event) {
             return Ok(false);
         }

@@ -5,7 +5,9 @@ use gangline_guard::{
     Actor, Job, SessionRecord, act,
     authenticate::session,
     log::{
-        Checkpoint, Edge, Entry, Event, Kind, TilePath, check::Seen, check::Checker,
+        Checkpoint, Edge, Entry, Event, Kind, TilePath,
+        check::Checker,
+        check::Seen,
         checkpoint::{origin_of, verifier_of},
         entry::Change,
         leaf_hash, tiles,
@@ -88,7 +90,9 @@ impl World {
                     let hashes = public.log_tile(hashes).await.unwrap().ok_or(format!("no {hashes}"))?;
                     let hashes = tiles::tile_hashes(&hashes, width).ok_or("no hashes")?;
                     let bundle = tiles::bundle_entries(&bytes, width).ok_or("no bundle")?;
-                    checker.take(&bundle, &hashes, &mut |_, e| entries.push(*e)).map_err(|f| f.to_string())?;
+                    checker
+                        .take(&bundle, &hashes, &mut |_, e| entries.push(*e))
+                        .map_err(|f| f.to_string())?;
                     if entries.len() as u64 == size {
                         checker.end().map_err(|f| f.to_string())?;
                     }
@@ -144,7 +148,9 @@ async fn what_is_written_is_published_and_holds_together() {
     let public = world.store.public();
     let part = public.log_tile(TilePath::Hashes { level: 0, index: 1, width: 3 }).await.unwrap().unwrap();
     assert_eq!(part.len(), 96);
-    for absent in ["0/002", "0/002.p/89", "0/003.p/1", "entries/002", "entries/002.p/89", "2/000.p/1", "7/000"] {
+    for absent in
+        ["0/002", "0/002.p/89", "0/003.p/1", "entries/002", "entries/002.p/89", "2/000.p/1", "7/000"]
+    {
         assert_eq!(public.log_tile(absent.parse().unwrap()).await.unwrap(), None, "{absent}");
     }
 }
@@ -292,15 +298,17 @@ async fn labels_go_back_to_what_they_were_without_one_actor() {
     let stolen = KeyId::from_bytes([6; 16]);
     // As a stolen key would have done it.
     for (before, after) in [("hers", "x"), ("x", "y")] {
-        sqlx::query("INSERT INTO label_history (gpu, at, key, actor, before, after) VALUES (?, ?, ?, 'thief', ?, ?)")
-            .bind(GPU.blob())
-            .bind(NOW.0 as i64 + 5)
-            .bind(stolen.blob())
-            .bind(before)
-            .bind(after)
-            .execute(&world.store.write)
-            .await
-            .unwrap();
+        sqlx::query(
+            "INSERT INTO label_history (gpu, at, key, actor, before, after) VALUES (?, ?, ?, 'thief', ?, ?)",
+        )
+        .bind(GPU.blob())
+        .bind(NOW.0 as i64 + 5)
+        .bind(stolen.blob())
+        .bind(before)
+        .bind(after)
+        .execute(&world.store.write)
+        .await
+        .unwrap();
     }
     sqlx::query("UPDATE gpu SET label = 'y'").execute(&world.store.write).await.unwrap();
     let operator = session(SessionRecord {

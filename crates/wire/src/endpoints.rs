@@ -88,6 +88,14 @@ endpoints! {
     /// Totals and standings as they change.
     PublicEvents: Get "/events", Nobody, ReadPublic, Events, Nothing, Nothing => Raw, 0;
 
+    // -- the log: what changed, for anyone to check (c2sp.org/tlog-tiles) --------------------------------
+    /// The log's newest checkpoint: size and root, signed by the network's key.
+    LogCheckpoint: Get "/log/checkpoint", Nobody, ReadPublic, Text, Nothing, Nothing => Raw, 0;
+    /// The key that verifies the log's checkpoints.
+    LogKey: Get "/log/key", Nobody, ReadPublic, Text, Nothing, Nothing => Raw, 0;
+    /// Tiles of the log's hashes, and its entries in bundles of 256 under `entries/`.
+    LogTile: Get "/log/tile/{*path}", Nobody, ReadPublic, Stream, Nothing, Nothing => Raw, 0;
+
     // -- pages --------------------------------------------------------------------------------------------
     /// The explorer.
     ExplorerPage: Get "/", MaybeSession, ReadPublic, Html, GpusQuery, Nothing => Raw, 0;

@@ -66,7 +66,7 @@ words! {
         /// A person let somebody or something in.
         Approval = "approval",
         /// Keys ended.
-        KeyRevoked = "key_revoked",
+        KeyRevoked = "revocation",
         /// Writes were stopped or let go on.
         Freeze = "freeze",
     }

@@ -2,6 +2,7 @@
 //! and on every retry. Each acts with a permit of its own under the same policy as everyone.
 
 pub mod clusters;
+pub mod log;
 pub mod projection;
 pub mod proofs;
 pub mod snapshots;
@@ -57,6 +58,7 @@ pub fn start(app: &App) -> Vec<tokio::task::JoinHandle<()>> {
         tokio::spawn(again(app.clone(), "accountant", second, |app| async move {
             snapshots::take_due(&app).await
         })),
+        tokio::spawn(again(app.clone(), "log", second, |app| async move { log::integrate(&app).await })),
         tokio::spawn(again(app.clone(), "verifier", second, |app| async move {
             proofs::judge_overdue(&app, edge::now()).await
         })),

@@ -3,6 +3,7 @@
 pub mod account;
 pub mod cluster;
 pub mod enrol;
+pub mod log;
 pub mod machine;
 pub mod network;
 pub mod pages;
@@ -15,6 +16,7 @@ use crate::router::Api;
 pub fn all(api: Api) -> Api {
     let api = network::routes(api);
     let api = public::routes(api);
+    let api = log::routes(api);
     let api = pages::routes(api);
     let api = enrol::routes(api);
     let api = machine::routes(api);

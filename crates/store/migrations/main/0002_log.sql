@@ -1,10 +1,12 @@
 -- The network's log: each entry in its place, with what opens its seal. It only grows.
 CREATE TABLE log_entry (
     idx INTEGER PRIMARY KEY CHECK (idx >= 0),
+    kind TEXT NOT NULL,
     entry BLOB NOT NULL,
     salt BLOB NOT NULL CHECK (length(salt) = 32),
     opening TEXT NOT NULL
 ) STRICT;
+CREATE INDEX log_entry_kind ON log_entry (kind, idx);
 CREATE TRIGGER log_entry_stays BEFORE UPDATE ON log_entry BEGIN
     SELECT raise(ABORT, 'an entry of the log stays as it is');
 END;
