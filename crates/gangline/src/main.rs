@@ -4,6 +4,7 @@
 //! Knows which word starts what, how failures are told and which exit code follows; nothing else.
 
 mod demo;
+mod guard;
 mod inert;
 mod logging;
 mod problem;
@@ -43,6 +44,8 @@ enum Command {
     Rent(Box<rent::Args>),
     /// Check a network's proofs, uptime and rewards from public data alone.
     Verify(verify::Args),
+    /// Score the network's anomaly detector on labelled series.
+    Guard(guard::Args),
     /// Watch a whole network on this machine: join, prove, earn, rent, and attacks that fail.
     Demo(Box<demo::Args>),
     /// The main process inside a sandbox; the worker starts it.
@@ -63,6 +66,7 @@ impl Command {
             Self::Worker(args) => worker::main(args),
             Self::Rent(args) => rent::main(*args),
             Self::Verify(args) => verify::main(args),
+            Self::Guard(args) => guard::main(args),
             Self::Demo(args) => demo::main(*args),
             Self::Node => gangline_worker::node::run(gangline_worker::node::NodeArgs {}),
             Self::AdapterProbe => worker::adapter_probe(),
