@@ -1,7 +1,7 @@
 //! Who is asking. An [`Actor`] can be made only by this crate, from a verified signature, a session the
 //! store knows, or one of our own background jobs; there is no way to read one from a header or body.
 
-use gangline_types::{AccountId, KeyId, MachineId, SessionId};
+use gangline_types::{AccountId, Hash, KeyId, MachineId, SessionId};
 use gangline_wire::api::account::Role;
 
 /// One of the control plane's own background jobs, an actor under the same policy as everyone.
@@ -68,6 +68,9 @@ pub enum Principal {
         /// The session.
         session: SessionId,
     },
+    /// Somebody, or somebody's session elsewhere, that the identity provider has vouched for just now: see
+    /// [`vouched`](crate::authenticate::vouched).
+    Vouched(Hash),
     /// One of our own.
     Job(Job),
 }
@@ -114,6 +117,7 @@ impl std::fmt::Display for Principal {
             Self::Machine { machine, account, key } => write!(f, "machine {machine} of {account} by {key}"),
             Self::CommandLine { account, role, key } => write!(f, "{role} {account} by {key}"),
             Self::Person { account, role, .. } => write!(f, "{role} {account} in a browser"),
+            Self::Vouched(identity) => write!(f, "identity {identity} by its provider"),
             Self::Job(job) => write!(f, "job {}", job.as_str()),
         }
     }

@@ -1,6 +1,6 @@
 //! From shown credentials to an [`Actor`].
 
-use gangline_types::{AccountId, KeyId, MachineId, SessionId, UnixSeconds};
+use gangline_types::{AccountId, Hash, KeyId, MachineId, SessionId, UnixSeconds};
 use gangline_wire::{PublicKey, api::account::Role, api::enrol::KeyKind, sig::Claimed};
 
 use crate::{Actor, Fresh, Principal, Refusal};
@@ -148,4 +148,32 @@ pub fn signed_by_new_key(
 /// The actor of a session that the store found by its secret.
 pub fn session(record: SessionRecord) -> Actor {
     Actor::of(Principal::Person { account: record.account, role: record.role, session: record.session })
+}
+
+/// What an identity provider names in a token that it has signed.
+#[derive(Clone, Copy, Debug)]
+pub enum Vouched<'a> {
+    /// A person: the claim `sub`.
+    Subject(&'a str),
+    /// A session of theirs at the provider: the claim `sid`.
+    Session(&'a str),
+}
+
+/// The identity that `issuer` means: never an e-mail address, which providers give to another person later.
+pub fn identity(issuer: &str, vouched: Vouched<'_>) -> Hash {
+    let (kind, name) = match vouched {
+        Vouched::Subject(name) => (0, name),
+        Vouched::Session(name) => (1, name),
+    };
+    let mut hasher = blake3::Hasher::new_derive_key("gangline 2026 identity of a provider");
+    // Lengths first, so that no issuer and name run into each other.
+    hasher.update(&[kind]).update(&(issuer.len() as u64).to_le_bytes()).update(issuer.as_bytes());
+    hasher.update(name.as_bytes());
+    Hash(*hasher.finalize().as_bytes())
+}
+
+/// The actor that the provider `issuer` vouches for. To be called with what stood in a token whose signature,
+/// issuer, audience and age were found good, and with nothing else.
+pub fn vouched(issuer: &str, vouched: Vouched<'_>) -> Actor {
+    Actor::of(Principal::Vouched(identity(issuer, vouched)))
 }

@@ -84,6 +84,10 @@ pub mod act {
         DecideEnrolment on on::Enrolment;
         /// See [`Action::UseLink`].
         UseLink on on::Network;
+        /// See [`Action::SignIn`].
+        SignIn on on::Identity;
+        /// See [`Action::EndSessions`].
+        EndSessions on on::Identity;
         /// See [`Action::Invite`].
         Invite on on::Network;
         /// See [`Action::DescribeMachine`].

@@ -48,6 +48,7 @@ fn openly(who: &Principal, action: Action, what: &Resource) -> Refusal {
             "an account that is no supplier's"
         }
         (Principal::NewKey(_), ..) => "a key that is not enrolled",
+        (Principal::Vouched(_), ..) => "whoever has yet to sign in",
         (Principal::Machine { .. }, ..) => "a machine",
         (Principal::Person { role, .. } | Principal::CommandLine { role, .. }, ..) => match role {
             Role::Operator => "an operator here",

@@ -51,6 +51,18 @@ pub enum Refusal {
     /// A form without its token, or from another site.
     #[error("the form's token is missing or not of this session")]
     Csrf,
+    /// What came in a provider's name cannot be believed.
+    #[error("what came in the identity provider's name cannot be believed: {0}")]
+    NotVouched(String),
+    /// An answer of the provider to a sign-in that this browser did not begin, or long ago.
+    #[error("this answer belongs to no sign-in that this browser began in the last minutes")]
+    OtherSignIn,
+    /// The provider signed them in, but their claims hold no role of this network.
+    #[error("the identity provider signed you in, but you have no role in this network")]
+    NoRole,
+    /// The provider signed them in, but for an organisation that is none of this network's.
+    #[error("the identity provider signed you in, but not for an organisation of this network")]
+    OtherOrganisation,
     /// May not, and may know that it exists.
     #[error("{0} may not do this")]
     Forbidden(&'static str),
@@ -80,6 +92,10 @@ impl Refusal {
             Self::Replayed { .. } => "replayed",
             Self::OtherAuthority(_) => "other_authority",
             Self::Csrf => "csrf",
+            Self::NotVouched(_) => "not_vouched",
+            Self::OtherSignIn => "other_sign_in",
+            Self::NoRole => "no_role",
+            Self::OtherOrganisation => "other_organisation",
             Self::Forbidden(_) => "forbidden",
             Self::Hidden => "not_found",
             Self::TooMany { .. } => "too_many",
@@ -89,6 +105,9 @@ impl Refusal {
     pub fn status(&self) -> u16 {
         match self {
             Self::Forbidden(_) | Self::Csrf => 403,
+            Self::OtherSignIn | Self::NoRole | Self::OtherOrganisation => 403,
+            // What back-channel logout asks for.
+            Self::NotVouched(_) => 400,
             Self::Hidden => 404,
             Self::TooMany { .. } => 429,
             Self::OtherAuthority(_) => 421,
@@ -101,7 +120,13 @@ impl Refusal {
             Self::Unsigned => {
                 "enrol a key: `gangline worker join URL` on a machine, `gangline rent login URL` at a command line"
             }
-            Self::NotSignedIn => "open a one-time link; an operator can make one for you",
+            Self::NotSignedIn => "sign in, or open a one-time link; an operator can make one for you",
+            Self::NotVouched(_) => "start signing in again; if it stays so, tell the operator",
+            Self::OtherSignIn => "start signing in again, and finish within ten minutes in the same browser",
+            Self::NoRole => {
+                "ask whoever manages accounts at the provider for a role that the operator of this network has mapped"
+            }
+            Self::OtherOrganisation => "sign in at the provider with an account of the right organisation",
             Self::UnknownKey(_) => "join again: the key may have been made for another network",
             Self::RevokedKey { .. } => "join again to get a new key approved",
             Self::SkewedClock { .. } => "set the clock, for example by NTP",

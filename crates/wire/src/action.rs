@@ -28,6 +28,10 @@ actions! {
     DecideEnrolment = "decide_enrolment";
     /// Turn a one-time link into a session.
     UseLink = "use_link";
+    /// Turn an identity provider's word for somebody into a session.
+    SignIn = "sign_in";
+    /// End somebody's sessions at the identity provider's word.
+    EndSessions = "end_sessions";
     /// Make a one-time link for somebody.
     Invite = "invite";
     /// Say what hardware a machine has.

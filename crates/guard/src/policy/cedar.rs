@@ -245,6 +245,7 @@ names! {
     machine = "Who::Machine",
     command_line = "Who::CommandLine",
     person = "Who::Person",
+    vouched = "Who::Vouched",
     on_network = "On::Network",
     on_account = "On::Account",
     on_machine = "On::Machine",
@@ -253,6 +254,7 @@ names! {
     key_kind = "On::KeyKind",
     on_enrolment = "On::Enrolment",
     on_key = "On::Key",
+    on_identity = "On::Identity",
 }
 
 impl Names {
@@ -271,6 +273,7 @@ impl Names {
             ),
             Principal::CommandLine { account, role, key: _ } => person(&self.command_line, account, *role),
             Principal::Person { account, role, session: _ } => person(&self.person, account, *role),
+            Principal::Vouched(identity) => entity(uid(&self.vouched, identity.to_string()), []),
             Principal::Job(job) => entity(self.jobs[*job as usize].clone(), []),
         }
     }
@@ -307,6 +310,10 @@ impl Names {
             }
             Resource::Key(on) => {
                 entity(uid(&self.on_key, on.key.to_string()), [("account", account(&on.account))])
+            }
+            Resource::Identity(on) => {
+                let named = on.identity.to_string();
+                entity(uid(&self.on_identity, &named), [("vouched", uid(&self.vouched, &named))])
             }
         }
     }

@@ -1,6 +1,6 @@
 //! Every actor, action and resource with the answer, as text that people review.
 
-use gangline_types::{AccountId, ClusterId, EnrolmentId, GpuId, KeyId, MachineId};
+use gangline_types::{AccountId, ClusterId, EnrolmentId, GpuId, Hash, KeyId, MachineId};
 use gangline_wire::{
     Action,
     api::{account::Role, enrol::KeyKind},
@@ -21,6 +21,7 @@ pub(super) fn actors() -> Vec<(String, Principal)> {
         ("nobody".into(), Principal::Nobody),
         ("new key".into(), Principal::NewKey(key)),
         ("machine".into(), Principal::Machine { machine: m, account: a, key }),
+        ("vouched for".into(), Principal::Vouched(Hash([10; 32]))),
     ];
     for role in Role::ALL {
         who.push((format!("{role}, browser"), Principal::Person { account: a, role, session }));
@@ -53,6 +54,8 @@ pub(super) fn resources() -> Vec<(&'static str, Resource)> {
         ("command-line enrolment", on::Enrolment { enrolment, kind: KeyKind::CommandLine }.into()),
         ("own key", on::Key { key, account: a }.into()),
         ("other key", on::Key { key, account: b }.into()),
+        ("own identity", on::Identity { identity: Hash([10; 32]) }.into()),
+        ("other identity", on::Identity { identity: Hash([11; 32]) }.into()),
     ]
 }
 

@@ -1,7 +1,7 @@
 //! What is asked about. A resource carries the ids of those it belongs to, as the store has them, so that
 //! policy compares and never looks anything up.
 
-use gangline_types::{AccountId, ClusterId, EnrolmentId, GpuId, KeyId, MachineId};
+use gangline_types::{AccountId, ClusterId, EnrolmentId, GpuId, Hash, KeyId, MachineId};
 use gangline_wire::api::enrol::KeyKind;
 
 /// Resources by kind, each with its owners.
@@ -53,6 +53,12 @@ pub mod on {
         /// What the key is for.
         pub kind: KeyKind,
     }
+    /// Somebody, or somebody's session, as an identity provider names it.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub struct Identity {
+        /// Which: see [`identity`](crate::authenticate::identity).
+        pub identity: Hash,
+    }
     /// An enrolled key.
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
     pub struct Key {
@@ -78,6 +84,8 @@ pub enum Resource {
     Cluster(on::Cluster),
     /// See [`on::Enrolment`].
     Enrolment(on::Enrolment),
+    /// See [`on::Identity`].
+    Identity(on::Identity),
     /// See [`on::Key`].
     Key(on::Key),
 }
@@ -89,7 +97,7 @@ macro_rules! into_resource {
         }
     )+};
 }
-into_resource!(Network, Account, Machine, Gpu, Cluster, Enrolment, Key);
+into_resource!(Network, Account, Machine, Gpu, Cluster, Enrolment, Key, Identity);
 
 impl std::fmt::Display for Resource {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -101,6 +109,7 @@ impl std::fmt::Display for Resource {
             Self::Cluster(c) => c.cluster.fmt(f),
             Self::Enrolment(e) => e.enrolment.fmt(f),
             Self::Key(k) => k.key.fmt(f),
+            Self::Identity(i) => write!(f, "identity {}", i.identity),
         }
     }
 }

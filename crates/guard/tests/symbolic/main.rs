@@ -96,6 +96,12 @@ const BOUNDS: &[Bound] = &[
                 (resource.kind == On::KeyKind::"machine" && principal.role == Who::Role::"supplier") };"#,
     },
     Bound {
+        says: "a provider speaks only for those it vouches for",
+        actions: &[Action::SignIn, Action::EndSessions],
+        at_most: "permit (principal is Who::Vouched, action, resource is On::Identity)
+            when { resource.vouched == principal };",
+    },
+    Bound {
         says: "only a renter's command line hires",
         actions: &[Action::Hire],
         at_most: r#"permit (principal is Who::CommandLine, action, resource)
