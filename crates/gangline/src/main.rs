@@ -3,6 +3,7 @@
 //!
 //! Knows which word starts what, how failures are told and which exit code follows; nothing else.
 
+mod audit;
 mod demo;
 mod guard;
 mod inert;
@@ -44,6 +45,10 @@ enum Command {
     Rent(Box<rent::Args>),
     /// Check a network's proofs, uptime and rewards from public data alone.
     Verify(verify::Args),
+    /// Check a network's log: nothing in it was edited, forked or rolled back.
+    Audit(audit::Args),
+    /// Watch networks' logs and cosign what only grows, for anyone to lean on.
+    Witness(audit::witness::Args),
     /// Score the network's anomaly detector on labelled series.
     Guard(guard::Args),
     /// Watch a whole network on this machine: join, prove, earn, rent, and attacks that fail.
@@ -66,6 +71,8 @@ impl Command {
             Self::Worker(args) => worker::main(args),
             Self::Rent(args) => rent::main(*args),
             Self::Verify(args) => verify::main(args),
+            Self::Audit(args) => audit::main(args),
+            Self::Witness(args) => audit::witness::main(args),
             Self::Guard(args) => guard::main(args),
             Self::Demo(args) => demo::main(*args),
             Self::Node => gangline_worker::node::run(gangline_worker::node::NodeArgs {}),

@@ -100,8 +100,8 @@ fn without(changes: &[LabelChange], key: KeyId, since: UnixSeconds) -> Vec<Resto
         .chunk_by(|a, b| a.gpu == b.gpu)
         .filter_map(|of_gpu| {
             let (first, last) = (of_gpu.first()?, of_gpu.last()?);
-            let by_others = of_gpu.iter().filter(|c| c.key != Some(key) || c.at < since);
-            let after = by_others.last().map_or(&first.before, |change| &change.after);
+            let mut by_others = of_gpu.iter().filter(|c| c.key != Some(key) || c.at < since);
+            let after = by_others.next_back().map_or(&first.before, |change| &change.after);
             (*after != last.after).then(|| RestoredLabel {
                 gpu: first.gpu,
                 before: last.after.clone(),
