@@ -33,6 +33,7 @@ pub const GROUPS: &[Group] = &[
         run: isolation,
     },
     Group { name: "browser", checks: "pages in a real Chromium: layout and accessibility", run: browser },
+    Group { name: "symbolic", checks: "that two solvers prove the policy's bounds", run: symbolic },
     Group { name: "faults", checks: "that a worker killed under a renter's job costs nobody", run: faulty },
     Group { name: "demo", checks: "the whole network on this machine, with Ray", run: demo },
 ];
@@ -51,6 +52,7 @@ struct Heavy {
 const HEAVY: &[Heavy] = &[
     Heavy { group: "isolation", package: "gangline-worker", target: "isolation*" },
     Heavy { group: "browser", package: "gangline", target: "browser*" },
+    Heavy { group: "symbolic", package: "gangline-guard", target: "symbolic" },
     Heavy { group: "faults", package: "gangline", target: "heavy_killed" },
 ];
 
@@ -205,6 +207,28 @@ fn faulty(root: &Path) -> Result<bool> {
         install::ensure(packages);
     }
     heavy(root, "faults", 20, &[("GANGLINE_RAY_HOME", ray::ensure()?)])
+}
+
+/// The second solver; the first is Debian's package of the same name, in an older version.
+const CVC5: &str = "1.4.2";
+
+fn symbolic(root: &Path) -> Result<bool> {
+    install::ensure(install::SOLVER);
+    let folder = workspace::cache()?.join(format!("tools/cvc5-{CVC5}"));
+    let python = folder.join("bin/python");
+    if !folder.join("complete").is_file() {
+        println!("Making the environment of the solver cvc5 {CVC5} in {}", folder.display());
+        let mut make = program("/usr/bin/python3", root);
+        make.args(["-m", "venv", "--clear"]).arg(&folder);
+        let mut install = program(&python, root);
+        install.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"]);
+        install.arg(format!("cvc5=={CVC5}"));
+        if !succeeds(make, 5)? || !succeeds(install, 10)? {
+            return Ok(false);
+        }
+        fs::write(folder.join("complete"), "").context("cannot mark the solver's environment complete")?;
+    }
+    heavy(root, "symbolic", 20, &[("GANGLINE_CVC5_PYTHON", python)])
 }
 
 fn browser(root: &Path) -> Result<bool> {

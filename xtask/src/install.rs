@@ -46,6 +46,16 @@ pub const ISOLATION: &[SystemPackage] = &[
     },
 ];
 
+/// Solvers that prove the policy's bounds: this one, and a second version of it from an environment of its own.
+pub const SOLVER: &[SystemPackage] = &[
+    SystemPackage { name: "cvc5", why: "proves what the policies allow", present: || find("cvc5").is_some() },
+    SystemPackage {
+        name: "python3-venv",
+        why: "makes the second solver's environment",
+        present: has_python_venv,
+    },
+];
+
 /// A real browser and its driver.
 pub const BROWSER: &[SystemPackage] = &[
     SystemPackage { name: "chromium", why: "shows the pages", present: || find("chromium").is_some() },

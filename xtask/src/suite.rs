@@ -121,13 +121,14 @@ mod tests {
 
     #[test]
     fn the_last_line_counts_groups() {
-        assert_eq!(ends(&[]), "10 passed, 0 failed");
-        assert_eq!(ends(&["fmt", "demo"]), "8 passed, 2 failed");
+        let all = GROUPS.len();
+        assert_eq!(ends(&[]), format!("{all} passed, 0 failed"));
+        assert_eq!(ends(&["fmt", "demo"]), format!("{} passed, 2 failed", all - 2));
     }
 
     #[test]
     fn nothing_runs_after_a_failed_build() {
-        assert_eq!(ends(&["build"]), "2 passed, 1 failed, 7 skipped");
+        assert_eq!(ends(&["build"]), format!("2 passed, 1 failed, {} skipped", GROUPS.len() - 3));
     }
 
     #[test]

@@ -105,19 +105,3 @@ fn what_cannot_be_read_is_refused_with_its_place() {
     let empty = "timestamp,value\n2024-04-01 00:05:00,1\n";
     refused(&write("made/spike.csv", empty), "holds no point");
 }
-
-/// On the benchmark itself, whose folder is named by the environment: it is not part of this repository.
-#[test]
-#[ignore = "needs the benchmark's series in the folder that GANGLINE_NAB names"]
-fn the_goal_on_the_benchmark_is_reached() {
-    let folder = std::env::var_os("GANGLINE_NAB").expect("GANGLINE_NAB names a folder of labelled series");
-    let corpus = corpus::read(folder.as_ref()).unwrap();
-    let scored: Vec<Scored> = corpus.series.iter().map(|series| detect(series).unwrap()).collect();
-    let scores = score(&scored, STANDARD);
-    print!("{}", text(true, &corpus.series, &scored, &[scores]));
-    for (name, value) in
-        [("score", scores.normalised), ("held out", scores.held_out), ("shipped", scores.shipped)]
-    {
-        assert!(value.is_some_and(|value| value >= 55.0), "{name}: {value:?}");
-    }
-}
