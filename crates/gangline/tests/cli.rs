@@ -21,7 +21,7 @@ fn help_names_every_command_and_hides_what_is_not_for_people() {
     let state = tempfile::tempdir().unwrap();
     let (code, out, err) = told(&run(state.path(), &["--help"]));
     assert_eq!((code, err.as_str()), (0, ""));
-    for command in ["serve", "worker", "rent", "verify", "demo"] {
+    for command in ["serve", "worker", "rent", "verify", "audit", "witness", "demo"] {
         assert!(out.lines().any(|line| line.trim_start().starts_with(command)), "{command} is not in\n{out}");
     }
     for hidden in ["adapter", "node"] {

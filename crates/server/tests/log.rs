@@ -1,6 +1,8 @@
 //! The network's log over HTTP: what the server does is in it within a second, anyone can check it, and it
 //! holds nothing private.
 
+#![allow(clippy::unwrap_used, reason = "a helper of a test fails the test")]
+
 mod net;
 
 use gangline_guard::log::{
