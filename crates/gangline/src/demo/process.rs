@@ -39,7 +39,7 @@ pub struct Spec {
     pub stdin: Option<Vec<u8>>,
 }
 
-/// A process that was started. Ended with its whole group when dropped.
+/// A process that was started. The fleet knows it until it has ended.
 #[derive(Debug)]
 pub struct Process {
     /// For people.

@@ -57,7 +57,6 @@ async fn own_gpu(m: &Mallory) -> anyhow::Result<GpuId> {
 
 pub async fn run(m: &Mallory) -> anyhow::Result<()> {
     let gpu = own_gpu(m).await?;
-    m.tell("(describes its own machine honestly, to have a GPU)", true, "200, as anybody's");
     let document = m.plain("GET", "/openapi.json", b"").await?.json();
     let paths = document["paths"].as_object().context("/openapi.json has no paths")?.clone();
     let slot = super::forge::slot(m).to_string();

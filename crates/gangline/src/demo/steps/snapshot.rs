@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, ensure};
+use anyhow::{Context, bail, ensure};
 use gangline_types::{MicroCredits, Standing};
 use gangline_wire::{
     api::public::SnapshotWithEntries,
@@ -26,26 +26,18 @@ pub async fn run(world: &mut World) -> anyhow::Result<String> {
     let season = anyone.call::<PublicSeasonNow>(&[], &none, &Default::default()).await?;
     ensure!(season.period_minutes == 1, "the period is {} minutes, not 1", season.period_minutes);
     world.narrator.say("A period is one minute here, so that nobody has to wait an hour. Meanwhile the renter hires a cluster.");
-    let mut from = 0;
-    let snapshot = until(Duration::from_secs(150), || {
-        let (anyone, world) = (&anyone, &*world);
-        world.narrator.waiting(&format!("waiting for a snapshot with both GPUs, now in period {from}"));
-        let heads = world.public_snapshots();
-        async move {
-            for head in heads.await?.iter().rev().take(2) {
-                let none = Default::default();
-                let whole = anyone
-                    .call::<PublicSnapshotByPeriod>(&[&head.period], &none, &Default::default())
-                    .await?;
-                if has_all(world, &whole) {
-                    return Ok(whole);
-                }
+    world.narrator.waiting("waiting for the period's end, and a snapshot with both GPUs");
+    let snapshot = until(Duration::from_secs(150), || async {
+        for head in world.public_snapshots().await?.iter().rev().take(2) {
+            let whole =
+                anyone.call::<PublicSnapshotByPeriod>(&[&head.period], &none, &Default::default()).await?;
+            if has_all(world, &whole) {
+                return Ok(whole);
             }
-            anyhow::bail!("no snapshot has every GPU in it yet")
         }
+        bail!("no snapshot has every GPU in it yet")
     })
     .await?;
-    from += snapshot.snapshot.period;
     let head = &snapshot.snapshot;
     let sum: u64 = snapshot.entries.iter().map(|entry| entry.share.0).sum();
     ensure!(
@@ -64,7 +56,8 @@ pub async fn run(world: &mut World) -> anyhow::Result<String> {
         .collect();
     let root = head.root.to_string();
     Ok(format!(
-        "period {from} was taken with {} GPUs, root {}...: {}; sum {} is the budget exactly",
+        "period {} was taken with {} GPUs, root {}...: {}; sum {} is the budget exactly",
+        head.period,
         head.gpus,
         root.get(..16).context("a root has 64 digits")?,
         shares.join(" and "),
