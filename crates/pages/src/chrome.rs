@@ -76,6 +76,8 @@ pub struct Chrome {
     pub role: Option<Role>,
     /// Token that every POST form carries in its hidden field `csrf`, if there is one.
     pub csrf: Option<String>,
+    /// Name of the identity provider through which people can sign in, if there is one.
+    pub provider: Option<String>,
     /// A sentence at the top of every page that says what is simulated, in a demonstration.
     pub banner: Option<String>,
 }

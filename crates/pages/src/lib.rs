@@ -46,7 +46,7 @@ pub use chrome::{Chrome, Role, Theme};
 pub use console::{
     AccountRow, ClusterRow, FreshLink, KeyRow, MachineCounts, MachineRow, MachineState, Notice, OperatorView,
     ReceiptRow, RefusalRow, RenterView, SignInView, Statement, StatementLine, SupplierView, operator, renter,
-    sign_in, supplier,
+    sign_in, sign_out, supplier,
 };
 pub use enter::{EnterView, enter};
 pub use error::{ErrorView, error};

@@ -7,6 +7,8 @@ use gangline_types::GpuId;
 pub const EXPLORER: &str = "/";
 /// Recent snapshots.
 pub const SNAPSHOTS: &str = "/snapshots";
+/// Asking to sign in.
+pub const SIGN_IN: &str = "/signin";
 /// The console of whoever is signed in.
 pub const CONSOLE: &str = "/console";
 /// Approving a new key.
@@ -24,6 +26,12 @@ pub fn gpu(id: &GpuId) -> String {
 /// One snapshot's page, by the number of its period.
 pub fn snapshot(period: u32) -> String {
     format!("{SNAPSHOTS}/{period}")
+}
+
+/// Signing in through the identity provider, and then on to the page at `back`.
+pub fn sign_in(back: &str) -> String {
+    let back = if back.starts_with(SIGN_IN) { CONSOLE } else { back };
+    format!("{SIGN_IN}/provider?back={}", percent(back))
 }
 
 /// The page of a one-time sign-in link.

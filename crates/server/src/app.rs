@@ -18,7 +18,7 @@ use gangline_wire::SigningKey;
 use tokio::sync::{Notify, broadcast, watch};
 use tokio_util::sync::CancellationToken;
 
-use crate::{Config, edge, metrics::Metrics, refusals::Recorder, tunnel::Tunnels};
+use crate::{Config, edge, metrics::Metrics, people::Provider, refusals::Recorder, tunnel::Tunnels};
 
 /// Things that are counted apart, with how often each may happen for one asker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -31,6 +31,10 @@ pub enum Counted {
     Codes,
     /// One-time links tried, by address.
     Links,
+    /// Sign-ins begun or ended, by address.
+    SignIns,
+    /// Logout messages of the provider, by address.
+    Logouts,
     /// Signed requests, by key.
     Signed,
     /// Signed requests to a cluster's Ray, by key.
@@ -44,6 +48,9 @@ impl Counted {
             Self::EnrolmentPolls => (30, 60),
             Self::Codes => (20, 10),
             Self::Links => (30, 20),
+            Self::SignIns => (60, 30),
+            // One provider tells of everybody.
+            Self::Logouts => (1200, 600),
             Self::Signed => (600, 600),
             Self::Ray => (3000, 3000),
         };
@@ -77,6 +84,8 @@ pub struct Shared {
     pub metrics: Arc<Metrics>,
     /// Refused attempts.
     pub recorder: Recorder,
+    /// The identity provider, where one is configured.
+    pub provider: Option<Arc<Provider>>,
     /// Tunnels to clusters.
     pub tunnels: Tunnels,
     /// Totals and GPU changes for watchers.
@@ -107,6 +116,7 @@ impl Shared {
         key: SigningKey,
         metrics: Arc<Metrics>,
         recorder: Recorder,
+        provider: Option<Arc<Provider>>,
         stop: CancellationToken,
     ) -> App {
         let beacon_secret = blake3::derive_key("gangline 2026 beacon secret", key.seed().as_ref());
@@ -119,6 +129,7 @@ impl Shared {
             beacon_secret,
             metrics,
             recorder,
+            provider,
             tunnels: Tunnels::new(),
             events: broadcast::channel(EVENTS).0,
             totals: watch::channel(NetworkTotals::default()).0,

@@ -3,6 +3,7 @@
 use std::{net::SocketAddr, path::PathBuf};
 
 use gangline_types::MicroCredits;
+use gangline_wire::api::account::Role;
 
 /// Configuration of one server.
 #[derive(Clone, Debug)]
@@ -29,6 +30,44 @@ pub struct Config {
     pub banner: Option<String>,
     /// Make a new sign-in link for the operator even if one was used before.
     pub operator_link: bool,
+    /// The identity provider through which people sign in; none: one-time links alone.
+    pub oidc: Option<Oidc>,
+}
+
+/// An OpenID Connect provider, and what its claims mean here.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Oidc {
+    /// Its issuer, exactly as its tokens have it: https, or http on this machine alone.
+    pub issuer: String,
+    /// This server's name there.
+    pub client_id: String,
+    /// File with this server's secret there, which only this user may read; none for a public client.
+    pub client_secret_file: Option<PathBuf>,
+    /// What is asked for; `openid` always is.
+    pub scopes: Vec<String>,
+    /// The claim that holds roles, by name or by a path such as `/realm_access/roles`.
+    pub role_claim: String,
+    /// What its values mean; the first entry that holds decides, and `*` always holds.
+    pub role_map: Vec<(String, Role)>,
+    /// The claim that holds an organisation, or several.
+    pub org_claim: Option<String>,
+    /// Organisations that may come in; only with `org_claim`.
+    pub orgs: Vec<String>,
+}
+
+impl Default for Oidc {
+    fn default() -> Self {
+        Self {
+            issuer: String::new(),
+            client_id: String::new(),
+            client_secret_file: None,
+            scopes: ["openid", "profile", "email"].map(str::to_owned).to_vec(),
+            role_claim: "roles".into(),
+            role_map: Role::ALL.map(|role| (role.to_string(), role)).to_vec(),
+            org_claim: None,
+            orgs: vec![],
+        }
+    }
 }
 
 impl Default for Config {
@@ -45,6 +84,7 @@ impl Default for Config {
             drain_seconds: 10,
             banner: None,
             operator_link: false,
+            oidc: None,
         }
     }
 }

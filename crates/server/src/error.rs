@@ -5,6 +5,8 @@ use gangline_guard::Refusal;
 use gangline_store::{SequenceError, StoreError};
 use gangline_wire::ErrorBody;
 
+use crate::people::PeopleError;
+
 /// Why a request was not answered as asked.
 #[derive(Debug, thiserror::Error)]
 pub enum ApiError {
@@ -23,6 +25,9 @@ pub enum ApiError {
         /// What to do.
         hint: Option<String>,
     },
+    /// The identity provider could not be asked.
+    #[error(transparent)]
+    Away(PeopleError),
     /// The store could not do it.
     #[error("the network's books could not be used")]
     Store(#[source] StoreError),
@@ -34,6 +39,15 @@ impl From<StoreError> for ApiError {
             // What is no longer as it was is the asker's matter, not a failure of ours.
             StoreError::Gone(message) => Self::bad(StatusCode::CONFLICT, "conflict", message),
             other => Self::Store(other),
+        }
+    }
+}
+
+impl From<PeopleError> for ApiError {
+    fn from(e: PeopleError) -> Self {
+        match e {
+            PeopleError::Refused(refusal) => Self::Refused(refusal),
+            away => Self::Away(away),
         }
     }
 }
@@ -71,7 +85,7 @@ impl ApiError {
             Self::Refused(r) => StatusCode::from_u16(r.status()).unwrap_or(StatusCode::FORBIDDEN),
             Self::Bad { status, .. } => *status,
             Self::Store(StoreError::Full) => StatusCode::INSUFFICIENT_STORAGE,
-            Self::Store(_) => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Store(_) | Self::Away(_) => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
     /// What the asker is told.
@@ -88,6 +102,13 @@ impl ApiError {
                 message: "the server has no space left to write this down, so it was not done".into(),
                 hint: Some("try again later; nothing that was acknowledged is lost".into()),
             },
+            Self::Away(e) => ErrorBody {
+                code: "provider_away".into(),
+                message: format!("{e}; that is not a no"),
+                hint: Some(
+                    "try again in a minute; one-time sign-in links of this network work meanwhile".into(),
+                ),
+            },
             Self::Store(_) => ErrorBody {
                 code: "unavailable".into(),
                 message: "the server could not look this up or write it down; that is not a no".into(),
@@ -100,6 +121,7 @@ impl ApiError {
         match self {
             Self::Refused(Refusal::TooMany { seconds }) => Some(*seconds),
             Self::Store(_) => Some(5),
+            Self::Away(_) => Some(60),
             _ => None,
         }
     }

@@ -7,6 +7,7 @@ pub mod edge;
 pub mod error;
 pub mod jobs;
 pub mod metrics;
+pub mod people;
 pub mod refusals;
 pub mod request;
 pub mod router;

@@ -158,6 +158,9 @@ where
             if let ApiError::Store(cause) = &error {
                 tracing::error!(endpoint = spec.name, error = cause as &dyn std::error::Error, "failed");
             }
+            if let ApiError::Away(cause) = &error {
+                tracing::warn!(endpoint = spec.name, error = cause as &dyn std::error::Error, "not asked");
+            }
             tell(&spec, &chrome, &error)
         }
     };
@@ -174,7 +177,7 @@ fn is_recorded(spec: &Spec, error: &ApiError) -> bool {
         ApiError::Refused(gangline_guard::Refusal::Hidden) => acts,
         ApiError::Refused(_) => true,
         ApiError::Bad { status, .. } => acts && *status != StatusCode::CONFLICT,
-        ApiError::Store(_) => false,
+        ApiError::Store(_) | ApiError::Away(_) => false,
     }
 }
 

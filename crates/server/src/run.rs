@@ -17,6 +17,7 @@ use crate::{
     error::ApiError,
     jobs,
     metrics::Metrics,
+    people::Provider,
     refusals::Recorder,
     router,
 };
@@ -179,6 +180,15 @@ pub async fn serve(config: Config) -> Result<Running, ServeError> {
     let listener = TcpListener::bind(listen).await.map_err(|source| ServeError::Listen { listen, source })?;
     let address = listener.local_addr().map_err(|source| ServeError::Listen { listen, source })?;
     let (authorities, origin) = names(&config, address)?;
+    let provider = match &config.oidc {
+        Some(settings) => {
+            let made = Provider::new(settings, &origin, &key.seed()).map_err(|cause| {
+                ServeError::Config(format!("the identity provider cannot be used: {cause}"))
+            })?;
+            Some(Arc::new(made))
+        }
+        None => None,
+    };
     let metrics = Arc::new(Metrics::default());
     let (recorder, writer) = Recorder::start(store.clone(), metrics.clone());
     let app = Shared::new(
@@ -189,13 +199,16 @@ pub async fn serve(config: Config) -> Result<Running, ServeError> {
         key,
         metrics,
         recorder,
+        provider,
         CancellationToken::new(),
     );
     jobs::snapshots::ensure_season(&app).await?;
     let operator_link = operator_link(&app).await?;
     jobs::log::note_policy(&app).await?;
     jobs::projection::project(&app).await?;
-    let jobs = jobs::start(&app);
+    let mut jobs = jobs::start(&app);
+    // Not waited for: a provider that is away keeps nobody's machine out.
+    jobs.extend(app.provider.clone().map(|p| tokio::spawn(p.keep_known(app.stop.clone()))));
     Ok(Running { address, origin, operator_link, app, listener, jobs, writer })
 }
 

@@ -113,6 +113,14 @@ endpoints! {
     EnterPage: Get "/enter/{token}", Nobody, UseLink, Html, Nothing, Nothing => Raw, 0;
     /// Uses a one-time link: it ends, a session begins.
     EnterForm: Post "/enter/{token}", Nobody, UseLink, Html, Nothing, Nothing => Raw, KIB;
+    /// Asks to sign in; also where the identity provider sends people who have signed out.
+    SignInPage: Get "/signin", MaybeSession, ReadPublic, Html, Nothing, Nothing => Raw, 0;
+    /// Sends the browser to the identity provider.
+    SignInStart: Get "/signin/provider", Nobody, SignIn, Html, SignInQuery, Nothing => Raw, 0;
+    /// Where the identity provider sends it back: a session begins.
+    SignInCallback: Get "/signin/callback", Nobody, SignIn, Html, SignInAnswer, Nothing => Raw, 0;
+    /// The identity provider's message that somebody has signed out there: their sessions end.
+    SignInBackchannel: Post "/signin/backchannel", Nobody, EndSessions, Stream, Nothing, Nothing => Raw, 32 * KIB;
     /// Ends the session.
     LeaveForm: Post "/leave", Session, ReadAccount, Html, Nothing, CsrfOnly => Raw, KIB;
     /// What a code asks for.
@@ -189,7 +197,7 @@ mod tests {
     #[test]
     fn whoever_writes_must_show_something() {
         for d in ALL {
-            let harmless = [ReadPublic, UseLink].contains(&d.spec.action);
+            let harmless = [ReadPublic, UseLink, SignIn, EndSessions].contains(&d.spec.action);
             assert!(
                 harmless || !matches!(d.spec.credential, Nobody | MaybeSession),
                 "{} acts for nobody in particular",

@@ -10,7 +10,7 @@ use gangline_types::{ClusterId, GpuId, KeyId, MicroCredits, Seconds, UnixSeconds
 
 pub use operator::{AccountRow, FreshLink, MachineCounts, OperatorView, RefusalRow, operator};
 pub use renter::{ReceiptRow, RenterView, renter};
-pub use sign_in::{SignInView, sign_in};
+pub use sign_in::{SignInView, sign_in, sign_out};
 pub use supplier::{MachineRow, MachineState, Statement, StatementLine, SupplierView, supplier};
 
 /// What the last form did, shown once above the console.

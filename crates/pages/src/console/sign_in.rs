@@ -1,8 +1,12 @@
-//! What whoever is not signed in sees in place of a console.
+//! What whoever is not signed in sees in place of a console, and the page on the way out through an identity
+//! provider.
 
 use askama::Template;
 
-use crate::chrome::{Chrome, draw};
+use crate::{
+    chrome::{Chrome, draw},
+    paths,
+};
 
 /// What the page shows that asks to sign in.
 #[derive(Clone, Debug, Default)]
@@ -16,9 +20,22 @@ pub struct SignInView {
 struct Page<'a> {
     c: &'a Chrome,
     v: &'a SignInView,
+    start: String,
 }
 
 /// Draws the page that asks to sign in.
 pub fn sign_in(chrome: &Chrome, view: &SignInView) -> String {
-    draw(Page { c: chrome, v: view })
+    draw(Page { c: chrome, v: view, start: paths::sign_in(&chrome.path) })
+}
+
+#[derive(Template)]
+#[template(path = "console/sign_out.html")]
+struct OutPage<'a> {
+    c: &'a Chrome,
+}
+
+/// Draws the page for whoever is signed out here and about to be at the identity provider. Its answer leads
+/// there; the page itself, like every page, links to nothing elsewhere.
+pub fn sign_out(chrome: &Chrome) -> String {
+    draw(OutPage { c: chrome })
 }

@@ -400,6 +400,7 @@ pub fn chrome(w: &Words, theme: Theme, path: &str, role: Option<Role>) -> Chrome
         path: path.to_owned(),
         role,
         csrf: role.map(|_| w.say("c5rf-t0ken")),
+        provider: Some(w.say("sso.example")),
         banner: Some(w.say(
             "This network runs on one machine, its GPUs are software devices and a period is one minute.",
         )),
@@ -434,6 +435,7 @@ pub fn gallery(w: &Words, theme: Theme) -> Vec<(&'static str, String)> {
         ("operator", operator(&at("/console", Some(Role::Operator)), &operator_view(w))),
         ("supplier", supplier(&at("/console", Some(Role::Supplier)), &supplier_view(w))),
         ("renter", renter(&at("/console", Some(Role::Renter)), &renter_view(w))),
+        ("sign-out", sign_out(&at("/signin", None))),
         ("sign-in", sign_in(&at("/console", None), &SignInView { reason: w.0.clone() })),
         ("api", api(&at("/api", None), &api_view(w))),
     ];

@@ -22,6 +22,31 @@ pub struct ThemeChoice {
     pub back: String,
 }
 
+/// Where to go once signed in.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+pub struct SignInQuery {
+    /// A path of this site; the console unless given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub back: Option<String>,
+}
+
+/// The identity provider's answer: a code, or why there is none. It may send more, which is not read.
+#[derive(Clone, Default, Serialize, Deserialize, JsonSchema)]
+pub struct SignInAnswer {
+    /// The authorization code.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub code: Option<String>,
+    /// As this server sent it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub state: Option<String>,
+    /// Who answers (RFC 9207).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub iss: Option<String>,
+    /// Why there is no code: a word of RFC 6749 or OpenID Connect.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+}
+
 /// Which code.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 pub struct ApproveQuery {

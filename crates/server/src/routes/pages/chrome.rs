@@ -27,6 +27,10 @@ pub fn role(role: Role) -> gangline_pages::Role {
 /// The page to come back to: the one asked for, or the one whose form was sent.
 fn shown_at(method: &Method, uri: &Uri) -> String {
     let path = uri.path();
+    // A provider's answer is taken once and holds what nobody else should see.
+    if path.starts_with(paths::SIGN_IN) {
+        return paths::SIGN_IN.to_owned();
+    }
     if matches!(*method, Method::GET | Method::HEAD) || path.starts_with("/enter/") {
         return uri.path_and_query().map_or("/", |p| p.as_str()).to_owned();
     }
@@ -40,6 +44,7 @@ fn surroundings(app: &App, method: &Method, uri: &Uri, headers: &HeaderMap) -> C
         path: shown_at(method, uri),
         role: None,
         csrf: None,
+        provider: app.provider.as_ref().map(|p| p.name().to_owned()),
         banner: app.config.banner.clone(),
     }
 }
@@ -101,6 +106,7 @@ mod tests {
         check(Method::POST, "/console/invite", "/console");
         check(Method::POST, "/approve", "/approve");
         check(Method::POST, "/theme", "/");
+        check(Method::GET, "/signin/callback?code=secret", "/signin");
         check(Method::POST, "/enter/abc", "/enter/abc");
     }
 

@@ -10,11 +10,11 @@ use gangline_store::NewSession;
 use gangline_types::SessionId;
 use gangline_wire::{Endpoint, endpoints as e};
 
-use super::{chrome, chrome::role, cookie, go_on, page};
+use super::{chrome, chrome::role, cookie, go_on, page, sign_in};
 use crate::{app::Counted, edge, error::ApiError, request::Ctx, routes::account::own_account};
 
 /// How long a session lasts at most, in seconds: a week.
-const SESSION_SECONDS: u64 = 7 * 24 * 3600;
+pub(super) const SESSION_SECONDS: u64 = 7 * 24 * 3600;
 
 fn used_up() -> ApiError {
     ApiError::bad_hint(
@@ -64,8 +64,13 @@ pub async fn sign_in(ctx: Ctx<e::EnterForm>) -> Result<Response, ApiError> {
 
 /// Ends the session.
 pub async fn sign_out(ctx: Ctx<e::LeaveForm>) -> Result<Response, ApiError> {
+    let from_provider = ctx.app.store.came_from_provider(&own_account(&ctx)?).await?;
     ctx.app.store.end_session(own_account(&ctx)?).await?;
-    let mut response = go_on(paths::EXPLORER);
-    response.headers_mut().insert(header::SET_COOKIE, cookie::no_session());
+    let mut response = if from_provider { sign_in::sign_out_there(&ctx) } else { go_on(paths::EXPLORER) };
+    let headers = response.headers_mut();
+    headers.append(header::SET_COOKIE, cookie::no_session());
+    if from_provider {
+        headers.append(header::SET_COOKIE, cookie::no_hint());
+    }
     Ok(response)
 }

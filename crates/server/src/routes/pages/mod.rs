@@ -16,6 +16,7 @@ mod labels;
 mod operator;
 mod reference;
 mod renter;
+mod sign_in;
 mod snapshots;
 mod supplier;
 mod theme;
@@ -41,6 +42,10 @@ pub fn routes(api: Api) -> Api {
         .raw::<e::ThemeForm, _, _>(theme::choose)
         .raw::<e::EnterPage, _, _>(enter::show)
         .raw::<e::EnterForm, _, _>(enter::sign_in)
+        .raw::<e::SignInPage, _, _>(sign_in::show)
+        .raw::<e::SignInStart, _, _>(sign_in::start)
+        .raw::<e::SignInCallback, _, _>(sign_in::finish)
+        .raw::<e::SignInBackchannel, _, _>(sign_in::backchannel)
         .raw::<e::LeaveForm, _, _>(enter::sign_out)
         .raw::<e::ApprovePage, _, _>(approve::show)
         .raw::<e::ApproveForm, _, _>(approve::decide)

@@ -15,7 +15,7 @@ pub async fn choose(ctx: Ctx<e::ThemeForm>) -> Result<Response, ApiError> {
 
 /// `wanted` if it is a path of this site, else the explorer. Browsers read `//host` and `/\host` as other
 /// sites and leave tabs and line ends out, so none of these is taken.
-fn back(wanted: &str) -> &str {
+pub(super) fn back(wanted: &str) -> &str {
     let is_ours = wanted.starts_with('/')
         && !wanted.starts_with("//")
         && wanted.bytes().all(|b| b.is_ascii_graphic() && b != b'\\');
