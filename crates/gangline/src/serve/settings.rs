@@ -3,8 +3,9 @@
 use std::{net::SocketAddr, path::PathBuf};
 
 use anyhow::Context;
-use gangline_server::Config;
+use gangline_server::{Config, config::Oidc};
 use gangline_types::MicroCredits;
+use gangline_wire::api::account::Role;
 use serde::Deserialize;
 
 use crate::problem::Problem;
@@ -49,6 +50,61 @@ pub struct Settings {
     /// A sentence at the top of every page, for demonstrations.
     #[arg(long, value_name = "TEXT", env = "GANGLINE_BANNER")]
     pub banner: Option<String>,
+    /// People sign in through this OpenID Connect provider: its issuer, exactly as the provider writes it.
+    /// https, or http on this machine alone. Its redirect address for this server is PUBLIC_URL/signin/callback,
+    /// after signing out PUBLIC_URL/signin, for back-channel logout PUBLIC_URL/signin/backchannel. One-time
+    /// links work all the same, the operator's first one too.
+    #[arg(long, value_name = "URL", env = "GANGLINE_OIDC_ISSUER")]
+    pub oidc_issuer: Option<String>,
+    /// This server's client id at the provider.
+    #[arg(long, value_name = "ID", env = "GANGLINE_OIDC_CLIENT_ID")]
+    pub oidc_client_id: Option<String>,
+    /// File with this server's client secret, which only this user may read (chmod 600); none for a public
+    /// client.
+    #[arg(long, value_name = "FILE", env = "GANGLINE_OIDC_CLIENT_SECRET_FILE")]
+    pub oidc_client_secret_file: Option<PathBuf>,
+    /// Scopes to ask for, with spaces between them [default: openid profile email].
+    #[arg(long, value_name = "SCOPES", env = "GANGLINE_OIDC_SCOPES")]
+    pub oidc_scopes: Option<String>,
+    /// Claim that holds somebody's roles, by name or by a path such as /realm_access/roles
+    /// [default: roles].
+    #[arg(long, value_name = "CLAIM", env = "GANGLINE_OIDC_ROLE_CLAIM")]
+    pub oidc_role_claim: Option<String>,
+    /// What the claim's values mean, for example `gpu-admins=operator,gpu-owners=supplier,*=renter`: the first
+    /// that somebody has decides, `*` is everybody who can sign in there, and who has none is refused
+    /// [default: operator=operator,supplier=supplier,renter=renter].
+    #[arg(long, value_name = "VALUE=ROLE,…", env = "GANGLINE_OIDC_ROLE_MAP")]
+    pub oidc_role_map: Option<String>,
+    /// Claim that holds somebody's organisation or organisations; needs --oidc-orgs.
+    #[arg(long, value_name = "CLAIM", env = "GANGLINE_OIDC_ORG_CLAIM")]
+    pub oidc_org_claim: Option<String>,
+    /// Organisations whose people may come in, with commas between them; needs --oidc-org-claim.
+    #[arg(long, value_name = "ORG,…", env = "GANGLINE_OIDC_ORGS")]
+    pub oidc_orgs: Option<String>,
+}
+
+/// The parts of a list that somebody wrote with commas.
+fn listed(text: &str) -> impl Iterator<Item = &str> {
+    text.split(',').map(str::trim).filter(|part| !part.is_empty())
+}
+
+/// What claim values mean, as somebody wrote it.
+fn role_map(text: &str) -> anyhow::Result<Vec<(String, Role)>> {
+    let entry = |part: &str| {
+        // A value may hold a `=` itself; a role does not.
+        let (value, role) = part.rsplit_once('=')?;
+        let role = Role::ALL.into_iter().find(|r| r.to_string() == role.trim())?;
+        Some((value.trim().to_owned(), role)).filter(|(value, _)| !value.is_empty())
+    };
+    listed(text)
+        .map(|part| {
+            entry(part).ok_or_else(|| {
+                Problem::usage(format!("`{part}` maps no role"))
+                    .hint("write VALUE=ROLE, where ROLE is operator, supplier or renter, with commas between entries")
+                    .into()
+            })
+        })
+        .collect()
 }
 
 impl Settings {
@@ -57,8 +113,9 @@ impl Settings {
     /// # Errors
     /// When it cannot be read, or holds a key that is no setting.
     pub fn read(file: &std::path::Path) -> anyhow::Result<Self> {
-        let text = std::fs::read_to_string(file)
-            .with_context(|| Problem::usage(format!("the settings file {} cannot be read", file.display())))?;
+        let text = std::fs::read_to_string(file).with_context(|| {
+            Problem::usage(format!("the settings file {} cannot be read", file.display()))
+        })?;
         toml::from_str(&text).with_context(|| {
             Problem::usage(format!("the settings file {} holds something that is no setting", file.display()))
                 .hint("see docs/CONFIGURATION.md for all settings")
@@ -73,13 +130,62 @@ impl Settings {
             plain_http: self.plain_http.or(other.plain_http),
             public_url: self.public_url.or(other.public_url),
             period_minutes: self.period_minutes.or(other.period_minutes),
-            period_budget_micro_credits: self.period_budget_micro_credits.or(other.period_budget_micro_credits),
+            period_budget_micro_credits: self
+                .period_budget_micro_credits
+                .or(other.period_budget_micro_credits),
             snapshot_grace_seconds: self.snapshot_grace_seconds.or(other.snapshot_grace_seconds),
             season_days: self.season_days.or(other.season_days),
             silent_seconds: self.silent_seconds.or(other.silent_seconds),
             drain_seconds: self.drain_seconds.or(other.drain_seconds),
             banner: self.banner.or(other.banner),
+            oidc_issuer: self.oidc_issuer.or(other.oidc_issuer),
+            oidc_client_id: self.oidc_client_id.or(other.oidc_client_id),
+            oidc_client_secret_file: self.oidc_client_secret_file.or(other.oidc_client_secret_file),
+            oidc_scopes: self.oidc_scopes.or(other.oidc_scopes),
+            oidc_role_claim: self.oidc_role_claim.or(other.oidc_role_claim),
+            oidc_role_map: self.oidc_role_map.or(other.oidc_role_map),
+            oidc_org_claim: self.oidc_org_claim.or(other.oidc_org_claim),
+            oidc_orgs: self.oidc_orgs.or(other.oidc_orgs),
         }
+    }
+
+    /// The identity provider, if one is set.
+    fn oidc(&self) -> anyhow::Result<Option<Oidc>> {
+        let others = [
+            &self.oidc_client_id,
+            &self.oidc_scopes,
+            &self.oidc_role_claim,
+            &self.oidc_role_map,
+            &self.oidc_org_claim,
+            &self.oidc_orgs,
+        ];
+        let (issuer, client_id) = match (&self.oidc_issuer, &self.oidc_client_id) {
+            (Some(issuer), Some(client_id)) => (issuer.clone(), client_id.clone()),
+            (None, None) if self.oidc_client_secret_file.is_none() && others.iter().all(|o| o.is_none()) => {
+                return Ok(None);
+            }
+            _ => {
+                return Err(Problem::usage(
+                    "an identity provider needs both its issuer and this server's client id there",
+                )
+                .hint("give --oidc-issuer and --oidc-client-id, or none of the --oidc settings")
+                .into());
+            }
+        };
+        let default = Oidc::default();
+        Ok(Some(Oidc {
+            issuer,
+            client_id,
+            client_secret_file: self.oidc_client_secret_file.clone(),
+            scopes: self
+                .oidc_scopes
+                .as_ref()
+                .map_or(default.scopes, |s| s.split_whitespace().map(str::to_owned).collect()),
+            role_claim: self.oidc_role_claim.clone().unwrap_or(default.role_claim),
+            role_map: self.oidc_role_map.as_deref().map(role_map).transpose()?.unwrap_or(default.role_map),
+            org_claim: self.oidc_org_claim.clone(),
+            orgs: listed(self.oidc_orgs.as_deref().unwrap_or_default()).map(str::to_owned).collect(),
+        }))
     }
 
     /// The server's configuration.
@@ -88,6 +194,7 @@ impl Settings {
     /// When a value is out of its range, or plain HTTP would leave this machine.
     pub fn into_config(self) -> anyhow::Result<Config> {
         let default = Config::default();
+        let oidc = self.oidc()?;
         let config = Config {
             data: self.data.unwrap_or(default.data),
             listen: self.listen.unwrap_or(default.listen),
@@ -100,6 +207,7 @@ impl Settings {
             drain_seconds: self.drain_seconds.unwrap_or(default.drain_seconds),
             banner: self.banner,
             operator_link: false,
+            oidc,
         };
         if !(1..=60).contains(&config.period_minutes) || 60 % config.period_minutes != 0 {
             return Err(Problem::usage(format!("a period of {} minutes cannot be", config.period_minutes))
@@ -107,12 +215,17 @@ impl Settings {
                 .into());
         }
         if !(1..=3650).contains(&config.season_days) {
-            return Err(Problem::usage(format!("a season of {} days cannot be", config.season_days)).hint("choose 1 to 3650").into());
+            return Err(Problem::usage(format!("a season of {} days cannot be", config.season_days))
+                .hint("choose 1 to 3650")
+                .into());
         }
         if config.silent_seconds < 30 {
-            return Err(Problem::usage(format!("{} s of silence are too few: a machine speaks every 20 s", config.silent_seconds))
-                .hint("choose 30 or more")
-                .into());
+            return Err(Problem::usage(format!(
+                "{} s of silence are too few: a machine speaks every 20 s",
+                config.silent_seconds
+            ))
+            .hint("choose 30 or more")
+            .into());
         }
         if !config.listen.ip().is_loopback() && self.plain_http != Some(true) {
             return Err(Problem::usage(format!("{} is not loopback, and this server speaks plain HTTP", config.listen))
@@ -132,17 +245,54 @@ mod tests {
         let file: Settings = toml::from_str("listen = \"127.0.0.1:1\"\nseason_days = 3").unwrap();
         let flags = Settings { listen: Some("127.0.0.1:2".parse().unwrap()), ..Settings::default() };
         let config = flags.or(file).into_config().unwrap();
-        assert_eq!((config.listen.port(), config.season_days, config.drain_seconds), (2, 3, Config::default().drain_seconds));
+        assert_eq!(
+            (config.listen.port(), config.season_days, config.drain_seconds),
+            (2, 3, Config::default().drain_seconds)
+        );
     }
 
     #[test]
     fn what_cannot_be_is_refused_with_a_reason() {
         assert!(toml::from_str::<Settings>("listn = \"127.0.0.1:1\"").is_err(), "an unknown key was taken");
-        for bad in ["period_minutes = 7", "period_minutes = 0", "season_days = 0", "silent_seconds = 5", "listen = \"0.0.0.0:7700\""] {
+        for bad in [
+            "period_minutes = 7",
+            "period_minutes = 0",
+            "season_days = 0",
+            "silent_seconds = 5",
+            "listen = \"0.0.0.0:7700\"",
+        ] {
             let settings: Settings = toml::from_str(bad).unwrap();
             assert!(settings.into_config().is_err(), "{bad} was taken");
         }
         let open: Settings = toml::from_str("listen = \"0.0.0.0:7700\"\nplain_http = true").unwrap();
         assert!(open.into_config().is_ok());
+    }
+
+    #[test]
+    fn an_identity_provider_is_set_whole_or_not_at_all() {
+        let config = |text: &str| toml::from_str::<Settings>(text).unwrap().into_config();
+        assert_eq!(config("").unwrap().oidc, None);
+        let all = "oidc_issuer = \"https://idp.example\"\noidc_client_id = \"gangline\"\n";
+        let oidc = config(all).unwrap().oidc.unwrap();
+        assert_eq!(oidc.role_map.len(), 3);
+        let oidc = config(&format!(
+            "{all}oidc_role_map = \"a=b=operator, *=renter\"\noidc_scopes = \"openid groups\""
+        ))
+        .unwrap()
+        .oidc
+        .unwrap();
+        assert_eq!(oidc.role_map, [("a=b".to_owned(), Role::Operator), ("*".to_owned(), Role::Renter)]);
+        assert_eq!(oidc.scopes, ["openid", "groups"]);
+        for bad in [
+            "oidc_issuer = \"https://idp.example\"",
+            "oidc_client_id = \"x\"",
+            "oidc_orgs = \"x\"",
+            "oidc_client_secret_file = \"x\"",
+        ] {
+            assert!(config(bad).is_err(), "{bad} was taken");
+        }
+        for map in ["operator", "a=admin", "=renter", "a=Renter"] {
+            assert!(config(&format!("{all}oidc_role_map = \"{map}\"")).is_err(), "{map} was taken");
+        }
     }
 }
