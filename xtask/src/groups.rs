@@ -33,6 +33,7 @@ pub const GROUPS: &[Group] = &[
         run: isolation,
     },
     Group { name: "browser", checks: "pages in a real Chromium: layout and accessibility", run: browser },
+    Group { name: "oidc", checks: "sign-in with a real OpenID Connect provider", run: oidc },
     Group { name: "symbolic", checks: "that two solvers prove the policy's bounds", run: symbolic },
     Group { name: "faults", checks: "that a worker killed under a renter's job costs nobody", run: faulty },
     Group { name: "demo", checks: "the whole network on this machine, with Ray", run: demo },
@@ -52,6 +53,7 @@ struct Heavy {
 const HEAVY: &[Heavy] = &[
     Heavy { group: "isolation", package: "gangline-worker", target: "isolation*" },
     Heavy { group: "browser", package: "gangline", target: "browser*" },
+    Heavy { group: "oidc", package: "gangline-server", target: "oidc" },
     Heavy { group: "symbolic", package: "gangline-guard", target: "symbolic" },
     Heavy { group: "faults", package: "gangline", target: "heavy_killed" },
 ];
@@ -207,6 +209,35 @@ fn faulty(root: &Path) -> Result<bool> {
         install::ensure(packages);
     }
     heavy(root, "faults", 20, &[("GANGLINE_RAY_HOME", ray::ensure()?)])
+}
+
+fn oidc(root: &Path) -> Result<bool> {
+    install::ensure(install::NODE);
+    heavy(root, "oidc", 15, &[("GANGLINE_OIDC_HOME", identity_provider(root)?)])
+}
+
+/// The identity provider that sign-in is tested against, from its locked list of packages. For tests only.
+fn identity_provider(root: &Path) -> Result<PathBuf> {
+    let lists = root.join("crates/server/tests/oidc");
+    let dir = workspace::cache()?.join("tools/oidc-provider");
+    let lock =
+        fs::read(lists.join("package-lock.json")).context("cannot read the provider's package-lock.json")?;
+    let complete = dir.join("complete");
+    if fs::read(&complete).is_ok_and(|made_from| made_from == lock) {
+        return Ok(dir);
+    }
+    let npm = find("npm").context("there is no npm to fetch the identity provider with; install npm")?;
+    fs::create_dir_all(&dir).with_context(|| format!("cannot make folder {}", dir.display()))?;
+    for name in ["package.json", "package-lock.json"] {
+        fs::copy(lists.join(name), dir.join(name)).with_context(|| format!("cannot copy {name}"))?;
+    }
+    let mut command = program(npm, root);
+    command.args(["ci", "--ignore-scripts", "--no-audit", "--no-fund", "--prefix"]).arg(&dir);
+    if !succeeds(command, 10)? {
+        bail!("npm did not bring the identity provider");
+    }
+    fs::write(&complete, lock).context("cannot mark the identity provider complete")?;
+    Ok(dir)
 }
 
 /// The second solver; the first is Debian's package of the same name, in an older version.

@@ -56,6 +56,12 @@ pub const SOLVER: &[SystemPackage] = &[
     },
 ];
 
+/// What runs the identity provider of the sign-in tests.
+pub const NODE: &[SystemPackage] = &[
+    SystemPackage { name: "nodejs", why: "runs the identity provider", present: || find("node").is_some() },
+    SystemPackage { name: "npm", why: "fetches the identity provider", present: || find("npm").is_some() },
+];
+
 /// A real browser and its driver.
 pub const BROWSER: &[SystemPackage] = &[
     SystemPackage { name: "chromium", why: "shows the pages", present: || find("chromium").is_some() },

@@ -175,7 +175,9 @@ mod tests {
     #[test]
     fn a_chart_reaches_as_far_back_as_its_measurements() {
         let day = 86_400;
-        for (oldest, minutes) in [(0, 12), (720, 12), (721, 60), (3_601, 240), (14_401, 1440), (2 * day, 1440)] {
+        for (oldest, minutes) in
+            [(0, 12), (720, 12), (721, 60), (3_601, 240), (14_401, 1440), (2 * day, 1440)]
+        {
             let point = Point { at: UnixSeconds(3 * day - oldest), value: 1 };
             let series = Series { points: vec![point], step: Seconds(60) };
             assert_eq!(reach(&series, UnixSeconds(3 * day)).minutes, minutes, "{oldest} seconds ago");

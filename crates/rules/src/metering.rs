@@ -73,14 +73,8 @@ mod tests {
         assert!(adds_up(&receipt));
         assert!(!adds_up(&Receipt { used: Seconds(91), ..receipt }));
         assert!(!adds_up(&Receipt { cost: MicroCredits(10_001), ..receipt }));
-        let never = close(
-            receipt.cluster,
-            receipt.gpu,
-            None,
-            UnixSeconds(5),
-            MicroCredits(9),
-            EndedBecause::Failed,
-        );
+        let never =
+            close(receipt.cluster, receipt.gpu, None, UnixSeconds(5), MicroCredits(9), EndedBecause::Failed);
         assert_eq!((never.used.0, never.cost), (0, MicroCredits(0)));
         let json = serde_json::to_string(&receipt).unwrap();
         assert_eq!(serde_json::from_str::<Receipt>(&json).unwrap(), receipt);

@@ -174,6 +174,9 @@ async fn operator_link(app: &App) -> Result<Option<String>, ApiError> {
 
 /// Opens the books, binds the port, starts the jobs. Requests are answered from [`Running::run`] on.
 pub async fn serve(config: Config) -> Result<Running, ServeError> {
+    // A policy that cannot be read would refuse everything; better not to start.
+    gangline_guard::policy::ready()
+        .map_err(|e| ServeError::Config(format!("the policy of this build cannot be used: {e}")))?;
     let store = Store::open(&config.data).await?;
     let key = network_key(&config.data)?;
     let listen = config.listen;

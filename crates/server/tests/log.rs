@@ -114,7 +114,9 @@ async fn what_the_network_does_is_in_its_log_and_nothing_private_is() {
     let seen = |checkpoint: &Checkpoint| Seen { checkpoint: checkpoint.clone(), whose: "before".into() };
     assert!(early.size < checkpoint.size);
     net.log(vec![seen(&early), seen(&checkpoint)]).await;
-    for refused in ["", "0/000", "0/000.p/0", "entries/999", "8/000", "x%2f..%2fcheckpoint", "entries/000.p/257"] {
+    for refused in
+        ["", "0/000", "0/000.p/0", "entries/999", "8/000", "x%2f..%2fcheckpoint", "entries/000.p/257"]
+    {
         assert_eq!(net.get(&format!("/log/tile/{refused}")).await.status, 404, "{refused}");
     }
     let config = net.config.clone();

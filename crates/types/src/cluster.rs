@@ -25,8 +25,15 @@ pub enum ClusterState {
 
 impl ClusterState {
     /// Every state.
-    pub const ALL: [Self; 7] =
-        [Self::Requested, Self::Starting, Self::Running, Self::Releasing, Self::Released, Self::Failed, Self::Lost];
+    pub const ALL: [Self; 7] = [
+        Self::Requested,
+        Self::Starting,
+        Self::Running,
+        Self::Releasing,
+        Self::Released,
+        Self::Failed,
+        Self::Lost,
+    ];
     /// Its word.
     pub const fn as_str(self) -> &'static str {
         match self {

@@ -53,8 +53,14 @@ fn machine_path(line: &str, private: &[String]) -> Option<String> {
 }
 
 /// Hosts whose names are only names: they identify a format and are never asked for anything.
-const NAMES_ONLY: &[&str] =
-    &["www.w3.org", "json-schema.org", "spec.openapis.org", "sqlite.org", "www.sqlite.org"];
+const NAMES_ONLY: &[&str] = &[
+    "www.w3.org",
+    "schemas.openid.net",
+    "json-schema.org",
+    "spec.openapis.org",
+    "sqlite.org",
+    "www.sqlite.org",
+];
 
 /// Refuses addresses of hosts that are not ours. What we ship talks to the operator's own server only, and
 /// installs through each tool's own settings. Comments, documents and tables of data may cite; but no text names a mirror.

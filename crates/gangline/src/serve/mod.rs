@@ -103,8 +103,10 @@ fn chain(error: &dyn std::error::Error) -> String {
 
 #[cfg(unix)]
 fn stop_signal() -> anyhow::Result<impl Future<Output = ()> + Send + 'static> {
-    let mut term = signal::unix::signal(signal::unix::SignalKind::terminate()).context("could not listen for SIGTERM")?;
-    let mut interrupt = signal::unix::signal(signal::unix::SignalKind::interrupt()).context("could not listen for SIGINT")?;
+    let mut term = signal::unix::signal(signal::unix::SignalKind::terminate())
+        .context("could not listen for SIGTERM")?;
+    let mut interrupt =
+        signal::unix::signal(signal::unix::SignalKind::interrupt()).context("could not listen for SIGINT")?;
     Ok(async move {
         tokio::select! { _ = term.recv() => {}, _ = interrupt.recv() => {} }
     })

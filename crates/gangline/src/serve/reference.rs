@@ -17,7 +17,12 @@ pub fn markdown() -> String {
         let long = arg.get_long().unwrap_or_default();
         let value = arg.get_value_names().and_then(|n| n.first()).map(|n| n.to_string()).unwrap_or_default();
         let env = arg.get_env().map(|e| e.to_string_lossy().into_owned()).unwrap_or_default();
-        let help = arg.get_help().map(ToString::to_string).unwrap_or_default().replace('\n', " ").replace('|', "\\|");
+        let help = arg
+            .get_help()
+            .map(ToString::to_string)
+            .unwrap_or_default()
+            .replace('\n', " ")
+            .replace('|', "\\|");
         let key = long.replace('-', "_");
         out.push_str(&format!("| `--{long} {value}` | `{env}` | `{key}` | {help} |\n"));
     }
