@@ -329,6 +329,40 @@ async fn beats_for_other_times_and_other_machines_are_not_credited() {
     net.stop().await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn what_one_key_did_is_undone_and_nothing_else() {
+    let net = Net::start().await;
+    let (stolen, gpu) =
+        net.machine(&net.invite("supplier", "Ada").await, SOFTWARE, AdapterKind::Software).await;
+    let (honest, other) =
+        net.machine(&net.invite("supplier", "Ben").await, SOFTWARE, AdapterKind::Software).await;
+    let name = async |key, gpu, label| {
+        let label = LabelWrite { label: gangline_types::Label::new(label).unwrap() };
+        assert_eq!(net.call(key, "PUT", &format!("/api/v1/gpus/{gpu}/label"), &label).await.status, 200);
+    };
+    name(&stolen, gpu, "render one").await;
+    name(&honest, other, "kept").await;
+    // Whole seconds: what follows is after what came before.
+    let since = net::now().plus(1);
+    net.until("/api/v1/public/network", |t: &NetworkTotals| t.as_of >= since).await;
+    name(&stolen, gpu, "owned").await;
+
+    let operator = net.enrol(&net.operator, KeyKind::CommandLine).await;
+    let wish = |dry_run| serde_json::json!({"key": stolen.public().id(), "since": since, "dry_run": dry_run});
+    let path = "/api/v1/operate/restore";
+    assert_eq!(net.call(&honest, "POST", path, &wish(false)).await.status, 403, "a machine restored");
+    let planned: serde_json::Value = net.call(&operator, "POST", path, &wish(true)).await.json();
+    let done: serde_json::Value = net.call(&operator, "POST", path, &wish(false)).await.json();
+    assert_eq!(planned, done, "what was announced is not what was done");
+    assert_eq!(done["restored"], serde_json::json!([{"gpu": gpu, "before": "owned", "after": "render one"}]));
+    let again: serde_json::Value = net.call(&operator, "POST", path, &wish(false)).await.json();
+    assert_eq!(again["restored"], serde_json::json!([]), "twice is once");
+    for (gpu, label) in [(gpu, "render one"), (other, "kept")] {
+        net.until(&format!("/api/v1/public/gpus/{gpu}"), |g: &PublicGpu| g.label.as_str() == label).await;
+    }
+    net.stop().await;
+}
+
 #[test]
 fn the_table_and_the_document_agree() {
     let text = gangline_server::routes::network::openapi_text();

@@ -8,7 +8,7 @@ use schemars::{Schema, SchemaGenerator};
 use crate::{
     Action::*,
     Credential::*,
-    api::{account::*, cluster::*, enrol::*, machine::*, pages::*, proof::*, public::*},
+    api::{account::*, cluster::*, enrol::*, machine::*, operate::*, pages::*, proof::*, public::*},
     endpoint::{Endpoint, Media, Method, Nothing, Raw, Spec},
 };
 
@@ -179,6 +179,10 @@ endpoints! {
     ClusterRelease: Delete "/api/v1/clusters/{cluster}", Key, ReleaseCluster, Json, Nothing, Nothing => ClusterView, KIB;
     /// Whatever the cluster's Ray answers: dashboard, jobs, logs, WebSockets.
     RayProxy: Any "/api/v1/clusters/{cluster}/ray/{*path}", Key, UseCluster, Stream, Nothing, Nothing => Raw, 128 * MIB;
+
+    // -- operators ----------------------------------------------------------------------------------------------
+    /// Undoes exactly what one key has called GPUs since a time; what others have set since stays.
+    RestoreLabels: Post "/api/v1/operate/restore", Key, Operate, Json, Nothing, RestoreRequest => RestoreReport, 4 * KIB;
 }
 
 #[cfg(test)]

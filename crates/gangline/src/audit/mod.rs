@@ -2,9 +2,11 @@
 //! one that the network signed, and it must go on from every checkpoint that was seen before: an edit, a
 //! fork or a roll-back is found and named. And `gangline witness`, which lets others lean on such a check.
 //!
-//! Has no key and no account: it sees what anybody sees. Three answers are kept apart: the log holds
+//! Verifying has no key and no account: it sees what anybody sees. Restoring is an operator's act, signed
+//! with the key of `gangline rent login`. Three answers are kept apart: the log holds
 //! together (exit code 0), it does not and this is why (1), it could not be asked (2).
 
+mod restore;
 mod source;
 mod state;
 mod verify;
@@ -30,6 +32,8 @@ enum Command {
     Verify(VerifyArgs),
     /// Save a network's log to a folder, to be checked or kept elsewhere.
     Fetch(FetchArgs),
+    /// Undo exactly what one key has called GPUs since a time; for operators.
+    Restore(restore::Args),
 }
 
 /// What `audit verify` is asked.
@@ -109,6 +113,7 @@ pub fn main(args: Args) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     match args.command {
         Command::Verify(args) => runtime.block_on(verify::main(args)),
+        Command::Restore(args) => runtime.block_on(restore::main(args)),
         Command::Fetch(args) => runtime.block_on(async {
             let source = Source::network(&args.url)?;
             let saved = source.save(&args.folder).await.map_err(could_not_ask)?;

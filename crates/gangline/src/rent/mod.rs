@@ -13,7 +13,7 @@ mod proxy;
 mod ray;
 mod receipt;
 mod show;
-mod state;
+pub(crate) mod state;
 mod statement;
 mod stop;
 mod submit;

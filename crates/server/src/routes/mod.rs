@@ -6,6 +6,7 @@ pub mod enrol;
 pub mod log;
 pub mod machine;
 pub mod network;
+pub mod operate;
 pub mod pages;
 pub mod proof;
 pub mod public;
@@ -22,5 +23,6 @@ pub fn all(api: Api) -> Api {
     let api = machine::routes(api);
     let api = proof::routes(api);
     let api = account::routes(api);
+    let api = operate::routes(api);
     cluster::routes(api)
 }

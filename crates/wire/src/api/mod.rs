@@ -4,6 +4,7 @@ pub mod account;
 pub mod cluster;
 pub mod enrol;
 pub mod machine;
+pub mod operate;
 pub mod pages;
 pub mod proof;
 pub mod public;
