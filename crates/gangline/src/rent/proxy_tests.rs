@@ -134,3 +134,17 @@ fn no_credential_passes_in_either_direction() {
     let kept: Vec<_> = returned(&answer).keys().map(|name| name.as_str().to_owned()).collect();
     assert_eq!(kept, ["content-type", "content-length"]);
 }
+
+#[test]
+fn a_dashboard_may_run_here_and_nothing_may_act_elsewhere() {
+    let answer = headers(&[
+        ("content-security-policy", "sandbox"),
+        ("cross-origin-opener-policy", "same-origin"),
+        ("set-cookie", "a=b"),
+        ("access-control-allow-origin", "*"),
+        ("content-type", "text/html"),
+        ("etag", "1"),
+    ]);
+    let names: Vec<_> = returned(&answer).keys().map(|name| name.as_str().to_owned()).collect();
+    assert_eq!(names, ["content-type", "etag"]);
+}

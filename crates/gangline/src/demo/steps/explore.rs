@@ -45,6 +45,7 @@ async fn open_addresses(world: &World) -> anyhow::Result<Vec<String>> {
         );
     }
     let periods: Vec<String> = world.snapshots.iter().map(|head| head.period.to_string()).collect();
+    let tiles = log_tiles(world).await?;
     let mut out = Vec::new();
     for (path, methods) in openapi["paths"].as_object().context("/openapi.json has no paths")? {
         let open = methods["get"]["security"].as_array().is_some_and(Vec::is_empty);
@@ -58,6 +59,7 @@ async fn open_addresses(world: &World) -> anyhow::Result<Vec<String>> {
                 Some(("gpu", _)) => ("{gpu}", gpus.iter().map(ToString::to_string).collect()),
                 Some(("proof", _)) => ("{proof}", proofs.clone()),
                 Some(("period", _)) => ("{period}", periods.clone()),
+                Some(("path", _)) if path.starts_with("/log/tile/") => ("{path}", tiles.clone()),
                 Some((other, _)) => {
                     anyhow::bail!("the open address {path} has a part {other} that this check does not know")
                 }
@@ -73,6 +75,22 @@ async fn open_addresses(world: &World) -> anyhow::Result<Vec<String>> {
         out.push(extra.to_owned());
     }
     Ok(out)
+}
+
+/// Names of the first tile of the log's hashes and of its entries, as wide as the log's checkpoint says.
+async fn log_tiles(world: &World) -> anyhow::Result<Vec<String>> {
+    let request = http1::bytes("GET", "/log/checkpoint", world.authority(), &[], b"");
+    let answer = http1::send(world.authority(), &request).await?;
+    let text = String::from_utf8_lossy(&answer.body).into_owned();
+    let size: u64 = text
+        .lines()
+        .nth(1)
+        .and_then(|size| size.parse().ok())
+        .with_context(|| format!("the log's checkpoint says no size: {text:?}"))?;
+    ensure!(size > 0, "nothing that was done so far is in the log");
+    // A full tile of the layout holds 256; a partial one names its width.
+    let width = if size < 256 { format!(".p/{size}") } else { String::new() };
+    Ok(vec![format!("0/000{width}"), format!("entries/000{width}")])
 }
 
 /// Whether a JSON value holds this text anywhere.
@@ -117,7 +135,8 @@ pub async fn run(world: &mut World) -> anyhow::Result<String> {
         let answer =
             http1::send(world.authority(), &http1::bytes("GET", address, world.authority(), &[], b""))
                 .await?;
-        ensure!(answer.status < 500, "{address} answers {}", answer.words());
+        let is_tile = address.starts_with("/log/tile/");
+        ensure!(answer.status < if is_tile { 300 } else { 500 }, "{address} answers {}", answer.words());
         let text = String::from_utf8_lossy(&answer.body).into_owned();
         let all = format!("{}\n{text}", answer.head);
         bytes += all.len();
