@@ -29,7 +29,7 @@ pub struct Args {
 #[derive(Debug, clap::Subcommand)]
 enum Command {
     /// Check a network's log, or a saved copy of one.
-    Verify(VerifyArgs),
+    Verify(Box<VerifyArgs>),
     /// Save a network's log to a folder, to be checked or kept elsewhere.
     Fetch(FetchArgs),
     /// Undo exactly what one key has called GPUs since a time; for operators.
@@ -112,7 +112,7 @@ fn note_of(text: &str, whose: &str) -> Result<Note, Stopped> {
 pub fn main(args: Args) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     match args.command {
-        Command::Verify(args) => runtime.block_on(verify::main(args)),
+        Command::Verify(args) => runtime.block_on(verify::main(*args)),
         Command::Restore(args) => runtime.block_on(restore::main(args)),
         Command::Fetch(args) => runtime.block_on(async {
             let source = Source::network(&args.url)?;
