@@ -12,8 +12,8 @@ use gangline_guard::{
     Refusal,
     quota::{Bucket, Quota},
 };
-use gangline_store::Store;
-use gangline_types::{MachineId, public::NetworkTotals};
+use gangline_store::{Store, StoreError};
+use gangline_types::{MachineId, UnixSeconds, public::NetworkTotals};
 use gangline_wire::SigningKey;
 use tokio::sync::{Notify, broadcast, watch};
 use tokio_util::sync::CancellationToken;
@@ -99,6 +99,8 @@ pub struct Shared {
     draining: AtomicBool,
     nudges: broadcast::Sender<MachineId>,
     clusters_changed: watch::Sender<u64>,
+    /// When a write was last found to be durable.
+    ready_at: tokio::sync::Mutex<Option<UnixSeconds>>,
     quotas: Mutex<HashMap<(Counted, String), Bucket>>,
 }
 
@@ -138,6 +140,7 @@ impl Shared {
             draining: AtomicBool::new(false),
             nudges: broadcast::channel(EVENTS).0,
             clusters_changed: watch::channel(0).0,
+            ready_at: tokio::sync::Mutex::new(None),
             quotas: Mutex::default(),
         })
     }
@@ -151,6 +154,16 @@ impl Shared {
         }
         let bucket = quotas.entry((what, asker.to_owned())).or_insert_with(|| Bucket::full(quota, now));
         bucket.take(quota, now).map_err(|seconds| Refusal::TooMany { seconds })
+    }
+
+    /// Whether a write would be durable now. Tried at most once a second however many ask: anybody may.
+    pub async fn check_ready(&self) -> Result<(), StoreError> {
+        let mut ready_at = self.ready_at.lock().await;
+        if *ready_at != Some(edge::now()) {
+            self.store.is_writable().await?;
+            *ready_at = Some(edge::now());
+        }
+        Ok(())
     }
 
     /// What is public has changed.

@@ -33,7 +33,7 @@ async fn readyz(ctx: Ctx<e::Readyz>) -> Result<Response, ApiError> {
             "this server is stopping and takes no new work",
         ));
     }
-    ctx.app.store.is_writable().await.map_err(ApiError::Store)?;
+    ctx.app.check_ready().await.map_err(ApiError::Store)?;
     Ok(text("ready\n".into()))
 }
 
