@@ -139,7 +139,7 @@ async fn what_is_asked_is_in_force_and_the_program_finds_no_way_out() {
                 "id -u; grep -h Cap /proc/self/status; touch /usr/x /x /etc/x /dev/x 2>&1; ls /root 2>&1; \
                  cat /etc/shadow 2>&1; unshare -Ur true 2>&1; mount -t tmpfs t /tmp 2>&1; ls /sys/fs/cgroup; \
                  head -c 30000000 /dev/zero 2>&1 > /tmp/big; rm /tmp/big; \
-                 kill -9 1; cat /proc/*/cmdline | tr '\\0' ' '; echo; ls -l /proc/*/fd >/tmp/fds 2>&1; grep denied /tmp/fds; echo the end; sleep 1000",
+                 kill -9 1; cat /proc/*/cmdline | tr '\\0' ' '; echo; ls -l /proc/*/fd >/tmp/fds 2>&1; grep denied /tmp/fds; echo 'the e'nd; sleep 1000",
             )
             .await;
         let read_back = node.read_back().clone();
@@ -148,6 +148,7 @@ async fn what_is_asked_is_in_force_and_the_program_finds_no_way_out() {
         assert_eq!((read_back.limits.pids_max, read_back.limits.cpus_millis), (64, 1000));
         assert_eq!(read_back.interfaces, ["lo"]);
         assert!(read_back.inmates.iter().all(|i| i.uid_outside >= 1 << 30 && i.capabilities == 0));
+        // The command line, which the program prints too, spells it otherwise.
         let log = wait_for_line(&node, "the end").await;
         for refused in [
             "/usr/x",
