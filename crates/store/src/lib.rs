@@ -4,40 +4,29 @@
 //! one-time links' and sessions' secrets (a hash of each is), tokens of identity providers, renters' programs
 //! and their output.
 //!
+//! What the books answer stands once, under `books`; each database answers in its own SQL, in a folder of its own.
+//!
 //! Writes take a [`Permit`](gangline_guard::Permit) and find their target in it, so a forgotten check
 //! does not compile. Each audited write leaves its audit row in the same transaction.
 
-mod account;
-mod beat;
-mod cluster;
-mod enrolment;
+mod books;
 mod error;
-mod identity;
-mod key;
-mod label;
-mod log;
-#[cfg(test)]
-mod log_tests;
-mod machine;
-mod open;
-mod project;
-mod proof;
-mod public;
-mod records;
-mod snapshot;
 mod sql;
+mod sqlite;
 
-pub use account::{AccountRow, InviteTarget, LinkRow, NewLink, NewSession, SessionRow};
-pub use beat::Credited;
-pub use cluster::{Candidate, ClosedCluster, ClusterRow, NewCluster};
-pub use enrolment::{EnrolmentRow, NewEnrolment};
+pub use books::{
+    PublicStore, Store,
+    account::{AccountRow, InviteTarget, LinkRow, NewLink, NewSession, SessionRow},
+    beat::Credited,
+    cluster::{Candidate, ClosedCluster, ClusterRow, NewCluster},
+    enrolment::{EnrolmentRow, NewEnrolment},
+    identity::{Once, VouchedPerson},
+    key::{KeyRow, SequenceError},
+    label::{LabelChange, RestoredLabel},
+    machine::{GpuRow, MachineRow},
+    project::Projected,
+    proof::{LastProof, NewProof, ProofRow},
+    public::ModelRow,
+    records::RefusalRow,
+};
 pub use error::StoreError;
-pub use identity::{Once, VouchedPerson};
-pub use key::{KeyRow, SequenceError};
-pub use label::{LabelChange, RestoredLabel};
-pub use machine::{GpuRow, MachineRow};
-pub use open::Store;
-pub use project::Projected;
-pub use proof::{LastProof, NewProof, ProofRow};
-pub use public::{ModelRow, PublicStore};
-pub use records::RefusalRow;

@@ -1,12 +1,11 @@
 //! Small helpers between Rust types and columns.
 
-use gangline_guard::{Act, Permit};
 use gangline_types::{
     AccountId, ClusterId, EnrolmentId, GpuId, Hash, KeyId, LinkId, MachineId, MicroCredits, ProofId,
     SessionId, UnixSeconds,
 };
 use serde::{Serialize, de::DeserializeOwned};
-use sqlx::{Row, SqliteConnection, sqlite::SqliteRow};
+use sqlx::{Row, sqlite::SqliteRow};
 
 use crate::StoreError;
 
@@ -104,24 +103,4 @@ pub(crate) fn unword<T: DeserializeOwned>(text: &str) -> Option<T> {
 /// A value of ours as JSON.
 pub(crate) fn json<T: Serialize>(value: &T) -> String {
     serde_json::to_string(value).expect("our own types always have a JSON form")
-}
-
-/// Leaves the audit row of a permitted write, in its transaction.
-pub(crate) async fn audit<A: Act>(
-    tx: &mut SqliteConnection,
-    permit: &Permit<A>,
-    detail: &str,
-) -> Result<(), StoreError> {
-    let entry = permit.audit_entry();
-    sqlx::query("INSERT INTO audit (at, actor, action, resource, reason, detail) VALUES (?, ?, ?, ?, ?, ?)")
-        .bind(entry.at.0 as i64)
-        .bind(entry.actor)
-        .bind(entry.action.as_str())
-        .bind(entry.resource)
-        .bind(entry.reason)
-        .bind(detail)
-        .execute(tx)
-        .await
-        .map_err(StoreError::sql("writing the audit"))?;
-    Ok(())
 }

@@ -4,14 +4,16 @@ use gangline_guard::{
     Permit, SessionRecord, act,
     log::{Event, entry::Approved},
 };
-use gangline_types::{AccountId, Hash, Label, LinkId, SessionId, UnixSeconds};
+use gangline_types::{AccountId, Hash, Label, UnixSeconds};
 use gangline_wire::api::account::Role;
 
 use crate::{
-    Store, StoreError,
-    log::log_entry,
-    open::commit,
-    sql::{Columns, Id, audit, word},
+    AccountRow, InviteTarget, LinkRow, NewLink, NewSession, SessionRow, StoreError,
+    sql::{Columns, Id, word},
+    sqlite::SqliteStore,
+    sqlite::audit::audit,
+    sqlite::log::log_entry,
+    sqlite::open::commit,
 };
 
 /// How long a session may lie idle, in seconds: a day.
@@ -19,86 +21,7 @@ const SESSION_IDLE_SECONDS: u64 = 24 * 3600;
 /// How often its last use is written down, in seconds.
 const SEEN_EVERY_SECONDS: u64 = 300;
 
-/// Whom a link is for.
-#[derive(Clone, Debug)]
-pub enum InviteTarget {
-    /// A new account.
-    New {
-        /// Its id.
-        account: AccountId,
-        /// Its name.
-        name: Label,
-        /// What it may do.
-        role: Role,
-    },
-    /// One that exists.
-    Known(AccountId),
-}
-
-/// A link to be made.
-#[derive(Clone, Debug)]
-pub struct NewLink {
-    /// Its id.
-    pub id: LinkId,
-    /// Hash of its secret.
-    pub secret: Hash,
-    /// Until when.
-    pub expires_at: UnixSeconds,
-}
-
-/// A link as it is.
-#[derive(Clone, Debug)]
-pub struct LinkRow {
-    /// Name of the account it opens.
-    pub name: Label,
-    /// That account's role.
-    pub role: Role,
-    /// Until when it works.
-    pub expires_at: UnixSeconds,
-    /// Whether it can still be used.
-    pub usable: bool,
-}
-
-/// A session to be made.
-#[derive(Clone, Debug)]
-pub struct NewSession {
-    /// Its id.
-    pub id: SessionId,
-    /// Hash of its secret.
-    pub secret: Hash,
-    /// Until when at the latest.
-    pub expires_at: UnixSeconds,
-}
-
-/// A session as it is.
-#[derive(Clone, Debug)]
-pub struct SessionRow {
-    /// For the guard.
-    pub record: SessionRecord,
-    /// The account's name.
-    pub name: Label,
-}
-
-/// An account for the operator's console.
-#[derive(Clone, Debug)]
-pub struct AccountRow {
-    /// Its id.
-    pub account: AccountId,
-    /// Its name.
-    pub name: Label,
-    /// Its role.
-    pub role: Role,
-    /// Since when.
-    pub created_at: UnixSeconds,
-    /// Machines that have not left.
-    pub machines: u64,
-    /// Clusters it has hired that are not over.
-    pub clusters: u64,
-    /// Last use of a session of it.
-    pub seen_at: Option<UnixSeconds>,
-}
-
-impl Store {
+impl SqliteStore {
     /// Makes a one-time link, and the account it opens if that is new.
     pub async fn invite(
         &self,

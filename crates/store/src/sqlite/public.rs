@@ -2,7 +2,7 @@
 //! has no way to reach anything else.
 
 use gangline_types::{
-    AdapterKind, GpuId, Hour, Minute, ProofId, Text, UptimeHour,
+    GpuId, Hour, Minute, ProofId, Text, UptimeHour,
     public::{
         NetworkTotals, PublicEntry, PublicGpu, PublicProof, PublicSeason, PublicSnapshot, PublicUptime,
     },
@@ -14,31 +14,16 @@ use gangline_wire::api::{
 use sqlx::SqlitePool;
 
 use crate::{
-    StoreError,
+    ModelRow, StoreError,
     sql::{Columns, Id},
 };
 
 /// GPUs or snapshots in a page unless asked otherwise.
 const PAGE: u32 = 50;
 
-/// GPUs of one model and kind that are not retired.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ModelRow {
-    /// Model as claimed.
-    pub model: Text<128>,
-    /// Kind as claimed.
-    pub kind: AdapterKind,
-    /// Connected now.
-    pub connected: u64,
-    /// Of those, proven.
-    pub proven: u64,
-    /// Of those, rentable.
-    pub rentable: u64,
-}
-
 /// Read-only access to the public projection.
 #[derive(Clone)]
-pub struct PublicStore {
+pub struct SqlitePublic {
     pool: SqlitePool,
 }
 
@@ -51,7 +36,7 @@ fn like(text: &str) -> String {
     text.replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_")
 }
 
-impl PublicStore {
+impl SqlitePublic {
     pub(crate) fn new(pool: SqlitePool) -> Self {
         Self { pool }
     }

@@ -19,7 +19,7 @@ use gangline_types::{AccountId, GpuId, Hash, KeyId, Label, MachineId, SessionId,
 use gangline_wire::{SigningKey, api::account::Role};
 use zeroize::Zeroizing;
 
-use crate::{InviteTarget, NewLink, Store, StoreError, sql::Id};
+use crate::{InviteTarget, NewLink, StoreError, sql::Id, sqlite::SqliteStore};
 
 const NOW: UnixSeconds = UnixSeconds(1_795_000_000);
 const OWNER: AccountId = AccountId::from_bytes([1; 16]);
@@ -35,14 +35,14 @@ fn sign(size: u64, root: Hash) -> String {
 }
 
 struct World {
-    store: Store,
+    store: SqliteStore,
     folder: tempfile::TempDir,
 }
 
 impl World {
     async fn start() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let store = Store::open(folder.path()).await.unwrap();
+        let store = SqliteStore::open(folder.path()).await.unwrap();
         for statement in [
             "INSERT INTO account (id, name, role, created_at) VALUES (?1, 'Ada', 'supplier', 0)",
             "INSERT INTO machine (id, account, joined_at) VALUES (?2, ?1, 0)",
@@ -256,7 +256,7 @@ async fn books_that_were_rolled_back_or_edited_sign_nothing() {
     for file in public_files {
         let _ = std::fs::remove_file(folder.path().join(file));
     }
-    let world = World { store: Store::open(folder.path()).await.unwrap(), folder };
+    let world = World { store: SqliteStore::open(folder.path()).await.unwrap(), folder };
     assert_eq!(world.integrate().await.unwrap(), 2);
     assert_eq!(world.seen().await, seen);
 
@@ -268,7 +268,7 @@ async fn books_that_were_rolled_back_or_edited_sign_nothing() {
         let _ = std::fs::remove_file(folder.path().join(file));
     }
     std::fs::copy(&copy, folder.path().join("gangline.sqlite")).unwrap();
-    let world = World { store: Store::open(folder.path()).await.unwrap(), folder };
+    let world = World { store: SqliteStore::open(folder.path()).await.unwrap(), folder };
     world.label("other two").await;
     let Err(StoreError::Log(finding)) = world.integrate().await else { panic!("it went on") };
     assert!(finding.contains("rolled back"), "{finding}");
@@ -281,7 +281,7 @@ async fn books_that_were_rolled_back_or_edited_sign_nothing() {
     for file in public_files {
         let _ = std::fs::remove_file(folder.path().join(file));
     }
-    let world = World { store: Store::open(folder.path()).await.unwrap(), folder };
+    let world = World { store: SqliteStore::open(folder.path()).await.unwrap(), folder };
     world.integrate().await.unwrap();
     let found = world.audit(seen.clone()).await.unwrap_err();
     assert!(found.starts_with("fork: the log signed two trees of 2 entries"), "{found}");

@@ -9,39 +9,13 @@ use gangline_types::{GpuId, KeyId, Label, UnixSeconds};
 use sqlx::{SqliteConnection, sqlite::SqliteRow};
 
 use crate::{
-    Store, StoreError,
-    log::log_entry,
-    open::commit,
-    sql::{Columns, Id, audit},
+    LabelChange, RestoredLabel, StoreError,
+    sql::{Columns, Id},
+    sqlite::SqliteStore,
+    sqlite::audit::audit,
+    sqlite::log::log_entry,
+    sqlite::open::commit,
 };
-
-/// One change of a GPU's label.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LabelChange {
-    /// The GPU.
-    pub gpu: GpuId,
-    /// When.
-    pub at: UnixSeconds,
-    /// The key that signed for it; none for a browser's session.
-    pub key: Option<KeyId>,
-    /// Who, in the words of the audit.
-    pub actor: String,
-    /// What it was called.
-    pub before: Label,
-    /// And from then on.
-    pub after: Label,
-}
-
-/// A label that goes back, or went.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RestoredLabel {
-    /// The GPU.
-    pub gpu: GpuId,
-    /// What it is called.
-    pub before: Label,
-    /// What it is called without what the actor did.
-    pub after: Label,
-}
 
 fn label_change(row: &SqliteRow) -> Result<LabelChange, StoreError> {
     Ok(LabelChange {
@@ -128,7 +102,7 @@ async fn plan(
     Ok(without(&changes, key, since))
 }
 
-impl Store {
+impl SqliteStore {
     /// What a key has called GPUs since then, oldest first.
     pub async fn label_changes(
         &self,

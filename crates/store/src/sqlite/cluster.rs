@@ -1,110 +1,17 @@
 //! Clusters from request to receipt.
 
 use gangline_guard::{Permit, act, policy::on};
-use gangline_types::{
-    AdapterKind, ClusterId, GpuId, MicroCredits, Profile, Standing, Text, UnixSeconds, cluster::ClusterState,
-    receipt::EndedBecause,
-};
-use gangline_wire::api::{cluster::SignedReceipt, machine::Offer};
+use gangline_types::{ClusterId, Text, UnixSeconds, cluster::ClusterState, receipt::EndedBecause};
+use gangline_wire::api::cluster::SignedReceipt;
 use sqlx::sqlite::SqliteRow;
 
 use crate::{
-    Store, StoreError,
-    open::commit,
-    sql::{Columns, Id, audit, json, word},
+    Candidate, ClosedCluster, ClusterRow, NewCluster, StoreError,
+    sql::{Columns, Id, json, word},
+    sqlite::SqliteStore,
+    sqlite::audit::audit,
+    sqlite::open::commit,
 };
-
-/// A GPU that is offered, for placement.
-#[derive(Clone, Debug)]
-pub struct Candidate {
-    /// For the guard and for the cluster's row.
-    pub resource: on::Gpu,
-    /// At what.
-    pub offer: Offer,
-    /// Its standing.
-    pub standing: Standing,
-    /// Kind as claimed.
-    pub kind: AdapterKind,
-    /// What it has shown.
-    pub profile: Profile,
-    /// Last beat.
-    pub beat_at: UnixSeconds,
-    /// Whether it runs a cluster.
-    pub hired: bool,
-}
-
-/// A cluster to be written down.
-#[derive(Clone, Debug)]
-pub struct NewCluster {
-    /// Its id.
-    pub cluster: ClusterId,
-    /// Where.
-    pub gpu: on::Gpu,
-    /// At what.
-    pub offer: Offer,
-    /// Its Ray token.
-    pub token: String,
-    /// It ends by itself then.
-    pub until: UnixSeconds,
-}
-
-/// A cluster as it is.
-#[derive(Clone)]
-pub struct ClusterRow {
-    /// For the guard.
-    pub resource: on::Cluster,
-    /// The GPU it runs on.
-    pub gpu: GpuId,
-    /// Its model as claimed.
-    pub model: Text<128>,
-    /// How it is.
-    pub state: ClusterState,
-    /// In words.
-    pub detail: Text<400>,
-    /// Confinement as read back by the machine.
-    pub evidence: Option<String>,
-    /// Its Ray token, while it has one.
-    pub token: Option<String>,
-    /// Price of an hour.
-    pub price_per_hour: MicroCredits,
-    /// Memory it may have.
-    pub memory_bytes: u64,
-    /// Processor time it may have.
-    pub cpus_millis: u32,
-    /// Asked for.
-    pub created_at: UnixSeconds,
-    /// Ray answered.
-    pub started_at: Option<UnixSeconds>,
-    /// Metering ended.
-    pub ended_at: Option<UnixSeconds>,
-    /// It ends by itself then.
-    pub until: UnixSeconds,
-    /// The machine last spoke of it.
-    pub seen_at: UnixSeconds,
-    /// The machine last spoke at all.
-    pub machine_seen_at: UnixSeconds,
-    /// Why it ended.
-    pub because: Option<EndedBecause>,
-    /// Once closed.
-    pub receipt: Option<SignedReceipt>,
-}
-
-/// What a closed cluster leaves.
-#[derive(Clone, Debug)]
-pub struct ClosedCluster {
-    /// Which.
-    pub cluster: ClusterId,
-    /// How it ended.
-    pub state: ClusterState,
-    /// Why.
-    pub because: EndedBecause,
-    /// When metering ended.
-    pub ended_at: UnixSeconds,
-    /// In words.
-    pub detail: Text<400>,
-    /// The network's half of the receipt.
-    pub receipt: SignedReceipt,
-}
 
 fn cluster_row(row: &SqliteRow) -> Result<ClusterRow, StoreError> {
     let claim: gangline_types::GpuClaim = row.json("claim")?;
@@ -134,7 +41,7 @@ fn cluster_row(row: &SqliteRow) -> Result<ClusterRow, StoreError> {
     })
 }
 
-impl Store {
+impl SqliteStore {
     /// Every offered GPU of machines that are here and not paused.
     pub async fn candidates(&self, _: &Permit<act::Hire>) -> Result<Vec<Candidate>, StoreError> {
         let rows = sqlx::query(
@@ -145,7 +52,7 @@ impl Store {
         .map_err(StoreError::sql("listing offers"))?;
         rows.iter()
             .map(|r| {
-                let gpu = crate::machine::gpu_row(r)?;
+                let gpu = crate::sqlite::machine::gpu_row(r)?;
                 Ok(Candidate {
                     resource: gpu.resource,
                     offer: r.json("offer")?,

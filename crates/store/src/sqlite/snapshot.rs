@@ -8,13 +8,15 @@ use gangline_types::{
 };
 
 use crate::{
-    Store, StoreError,
-    log::log_entry,
-    open::commit,
-    sql::{Columns, Id, audit, json},
+    StoreError,
+    sql::{Columns, Id, json},
+    sqlite::SqliteStore,
+    sqlite::audit::audit,
+    sqlite::log::log_entry,
+    sqlite::open::commit,
 };
 
-impl Store {
+impl SqliteStore {
     /// The newest season.
     pub async fn season(&self) -> Result<Option<PublicSeason>, StoreError> {
         let row = sqlx::query("SELECT * FROM season ORDER BY number DESC LIMIT 1")

@@ -10,52 +10,14 @@ use gangline_wire::api::machine::{Inventory, Offer, RegisteredGpu};
 use sqlx::sqlite::SqliteRow;
 
 use crate::{
-    Store, StoreError,
-    label::set_label,
-    log::log_entry,
-    open::commit,
-    sql::{Columns, Id, audit, json},
+    GpuRow, MachineRow, StoreError,
+    sql::{Columns, Id, json},
+    sqlite::SqliteStore,
+    sqlite::audit::audit,
+    sqlite::label::set_label,
+    sqlite::log::log_entry,
+    sqlite::open::commit,
 };
-
-/// A machine for its owner's console.
-#[derive(Clone, Debug)]
-pub struct MachineRow {
-    /// For the guard.
-    pub resource: on::Machine,
-    /// What it said of itself last; none until its worker ran.
-    pub inventory: Option<Inventory>,
-    /// Its owner paused it.
-    pub paused: bool,
-    /// Since when.
-    pub joined_at: UnixSeconds,
-    /// Last request of any kind.
-    pub seen_at: UnixSeconds,
-    /// When it left.
-    pub left_at: Option<UnixSeconds>,
-}
-
-/// A GPU with all that is private about it.
-#[derive(Clone, Debug)]
-pub struct GpuRow {
-    /// For the guard.
-    pub resource: on::Gpu,
-    /// What its machine says it is.
-    pub claim: GpuClaim,
-    /// What it is called.
-    pub label: Label,
-    /// What the network thinks of it.
-    pub standing: Standing,
-    /// Why.
-    pub reason: Text<240>,
-    /// What it has shown.
-    pub profile: Profile,
-    /// Which series of joining proofs it is in.
-    pub round: u32,
-    /// Last beat; 0 never.
-    pub beat_at: UnixSeconds,
-    /// Offered for hire at this.
-    pub offer: Option<Offer>,
-}
 
 pub(crate) fn gpu_row(row: &SqliteRow) -> Result<GpuRow, StoreError> {
     Ok(GpuRow {
@@ -88,7 +50,7 @@ fn says_the_same(a: &GpuClaim, b: &GpuClaim) -> bool {
         == (&b.model, b.kind, b.backend, b.pci_vendor, b.pci_device)
 }
 
-impl Store {
+impl SqliteStore {
     /// Writes an inventory down. A slot seen before keeps its GPU id; a claim that says something else
     /// than before has to be proven anew; a GPU that is no longer there stays, but is not present.
     /// `new_ids` has one fresh id for each claim.

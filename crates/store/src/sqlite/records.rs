@@ -3,33 +3,14 @@
 use gangline_guard::{Permit, act, audit::RefusedAttempt};
 use gangline_types::UnixSeconds;
 
-use crate::{Store, StoreError, sql::Columns};
+use crate::{RefusalRow, StoreError, sql::Columns, sqlite::SqliteStore};
 
 /// How long refusals are kept, in seconds: 90 days.
 const REFUSALS_KEPT_SECONDS: u64 = 90 * 24 * 3600;
 /// How many refusals are kept at most.
 const REFUSALS_MAX: i64 = 200_000;
 
-/// A refused attempt for the operator's console.
-#[derive(Clone, Debug)]
-pub struct RefusalRow {
-    /// When.
-    pub at: UnixSeconds,
-    /// Who, as far as was established.
-    pub actor: String,
-    /// What was asked for.
-    pub action: String,
-    /// Method and path.
-    pub request: String,
-    /// From where.
-    pub address: String,
-    /// Code.
-    pub code: String,
-    /// Sentence.
-    pub message: String,
-}
-
-impl Store {
+impl SqliteStore {
     /// Writes refused attempts down. They are the guard's own record and need no permit.
     pub async fn refused(&self, attempts: &[RefusedAttempt]) -> Result<(), StoreError> {
         let doing = "writing refusals down";
@@ -47,7 +28,7 @@ impl Store {
                 .await
                 .map_err(StoreError::sql(doing))?;
         }
-        crate::open::commit(tx, doing).await
+        crate::sqlite::open::commit(tx, doing).await
     }
 
     /// The newest refusals, at most 100.
@@ -111,6 +92,6 @@ impl Store {
             .execute(&mut *tx)
             .await
             .map_err(StoreError::sql(doing))?;
-        crate::open::commit(tx, doing).await
+        crate::sqlite::open::commit(tx, doing).await
     }
 }

@@ -8,21 +8,13 @@ use gangline_types::{GpuId, Hour, UnixSeconds, UptimeHour};
 use gangline_wire::api::machine::{MinuteBeat, RefusedBeat};
 
 use crate::{
-    Store, StoreError,
-    open::commit,
+    Credited, StoreError,
     sql::{Columns, Id},
+    sqlite::SqliteStore,
+    sqlite::open::commit,
 };
 
-/// What became of a report of beats.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Credited {
-    /// Minutes of GPUs that are on disk.
-    pub credited: u32,
-    /// What was not credited, and why.
-    pub refused: Vec<RefusedBeat>,
-}
-
-impl Store {
+impl SqliteStore {
     /// Credits beats to GPUs of the permit's machine, and of no other. Repeats are the same bits.
     pub async fn credit(
         &self,

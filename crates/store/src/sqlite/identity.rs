@@ -2,41 +2,17 @@
 //! provider is kept here.
 
 use gangline_guard::{Permit, Principal, SessionRecord, act};
-use gangline_types::{AccountId, Hash, Label, UnixSeconds};
+use gangline_types::{AccountId, Hash};
 use gangline_wire::api::account::Role;
 use sqlx::SqliteConnection;
 
 use crate::{
-    NewSession, Store, StoreError,
-    open::commit,
-    sql::{Columns, Id, audit, word},
+    NewSession, Once, StoreError, VouchedPerson,
+    sql::{Columns, Id, word},
+    sqlite::SqliteStore,
+    sqlite::audit::audit,
+    sqlite::open::commit,
 };
-
-/// What a provider says of somebody who signs in, already checked and mapped.
-#[derive(Clone, Debug)]
-pub struct VouchedPerson {
-    /// The provider.
-    pub issuer: String,
-    /// The person, as that provider names them for good.
-    pub subject: String,
-    /// What to call them.
-    pub name: Label,
-    /// What their claims make them here.
-    pub role: Role,
-    /// Identity of their session at the provider, if it named one.
-    pub provider_session: Option<Hash>,
-    /// Id of the account, should they be new.
-    pub new_account: AccountId,
-}
-
-/// Something that works once: its hash, and until when it could be shown again.
-#[derive(Clone, Copy, Debug)]
-pub struct Once {
-    /// Its hash.
-    pub hash: Hash,
-    /// Until then.
-    pub expires_at: UnixSeconds,
-}
 
 /// Takes note of `once`; `false` if it was used before.
 async fn use_once(tx: &mut SqliteConnection, once: Once, now: i64) -> Result<bool, StoreError> {
@@ -56,7 +32,7 @@ async fn use_once(tx: &mut SqliteConnection, once: Once, now: i64) -> Result<boo
     Ok(noted.rows_affected() == 1)
 }
 
-impl Store {
+impl SqliteStore {
     /// Begins a session of whom the provider vouches for; makes their account if they are new, and gives it
     /// the role and name that the provider's claims say now. `None` if this sign-in was used before.
     pub async fn sign_in(

@@ -12,9 +12,10 @@ use gangline_wire::api::proof::Transcript;
 use sqlx::sqlite::SqliteRow;
 
 use crate::{
-    Store, StoreError,
-    machine::gpu_row,
+    Projected, StoreError,
     sql::{Columns, Id, json},
+    sqlite::SqliteStore,
+    sqlite::machine::gpu_row,
 };
 
 /// A GPU counts as connected for this long after its last beat, in seconds: three missed beats.
@@ -23,15 +24,6 @@ const CONNECTED_SECONDS: u64 = 180;
 const HOURS_THAT_CHANGE: u32 = 8;
 /// Minutes of the curve of connected GPUs that are kept: a day.
 const CURVE_MINUTES: u32 = 24 * 60;
-
-/// What a projection changed.
-#[derive(Clone, Debug, Default)]
-pub struct Projected {
-    /// The totals as they are now.
-    pub totals: NetworkTotals,
-    /// GPUs whose standing or connection changed.
-    pub changed: Vec<PublicGpu>,
-}
 
 /// The transcript of a judged proof as it is published; none if the proof was never opened.
 pub(crate) fn transcript_of(row: &SqliteRow) -> Result<Option<Transcript>, StoreError> {
@@ -51,7 +43,7 @@ pub(crate) fn transcript_of(row: &SqliteRow) -> Result<Option<Transcript>, Store
     }))
 }
 
-impl Store {
+impl SqliteStore {
     /// Brings the public projection up to date.
     pub async fn project(&self, permit: &Permit<act::Project>) -> Result<Projected, StoreError> {
         let doing = "filling the public projection";

@@ -4,49 +4,20 @@ use gangline_guard::{
     Actor, Authenticated, KeyRecord, Permit, RecentSequences, Refusal, act, log::Event, policy::on,
 };
 use gangline_types::{KeyId, Label, MachineId, UnixSeconds};
-use gangline_wire::{PublicKey, api::enrol::KeyKind};
+use gangline_wire::PublicKey;
 use sqlx::sqlite::SqliteRow;
 
 use crate::{
-    Store, StoreError,
-    log::log_entry,
-    open::commit,
-    sql::{Columns, Id, audit},
+    KeyRow, SequenceError, StoreError,
+    sql::{Columns, Id},
+    sqlite::SqliteStore,
+    sqlite::audit::audit,
+    sqlite::log::log_entry,
+    sqlite::open::commit,
 };
 
 /// Sequence numbers in a second.
 const MICROS: u64 = 1_000_000;
-
-/// Why a verified request did not count.
-#[derive(Debug, thiserror::Error)]
-pub enum SequenceError {
-    /// Its number was used.
-    #[error(transparent)]
-    Replayed(Refusal),
-    /// Could not ask; that is not a no.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-}
-
-/// A key for its owner's console.
-#[derive(Clone, Debug)]
-pub struct KeyRow {
-    /// For the guard.
-    pub resource: on::Key,
-    /// The key.
-    pub public_key: PublicKey,
-    /// What it is for.
-    pub kind: KeyKind,
-    /// Host it was made on, as said.
-    pub host: Label,
-    /// Since when.
-    pub created_at: UnixSeconds,
-    /// When it last signed something that counted, by its own clock; 0 never. Sequence numbers are
-    /// microseconds of the signer's clock.
-    pub last_used_at: UnixSeconds,
-    /// When it was ended.
-    pub revoked_at: Option<UnixSeconds>,
-}
 
 fn public_key(row: &SqliteRow) -> Result<PublicKey, StoreError> {
     let bytes: [u8; 32] =
@@ -71,7 +42,7 @@ fn key_row(row: &SqliteRow) -> Result<KeyRow, StoreError> {
     })
 }
 
-impl Store {
+impl SqliteStore {
     /// What the guard must know of a key.
     pub async fn key(&self, key: KeyId) -> Result<Option<KeyRecord>, StoreError> {
         let row = sqlx::query("SELECT k.public_key, k.kind, k.account, k.machine, k.revoked_at, a.role FROM key k JOIN account a ON a.id = k.account WHERE k.id = ?")

@@ -1,5 +1,5 @@
 //! The network's log on disk. An entry is written in the transaction of what it tells of, in the next place;
-//! [`Store::integrate`] hashes new entries into the tree, signs its checkpoint and publishes both.
+//! [`SqliteStore::integrate`] hashes new entries into the tree, signs its checkpoint and publishes both.
 //!
 //! A checkpoint is in the books before anyone can see it, and never is there another of its size: books that
 //! were restored from an older copy, or whose entries were changed, are found out here and nothing is signed.
@@ -15,9 +15,11 @@ use gangline_types::Hash;
 use sqlx::{SqliteConnection, SqliteExecutor};
 
 use crate::{
-    PublicStore, Store, StoreError,
-    open::commit,
+    StoreError,
     sql::{Columns, json},
+    sqlite::SqlitePublic,
+    sqlite::SqliteStore,
+    sqlite::open::commit,
 };
 
 /// Entries that are hashed and published in one step.
@@ -117,7 +119,7 @@ fn follows(ours: Option<&Kept>, published: Option<&Kept>, held: u64) -> Result<(
     Ok(())
 }
 
-impl Store {
+impl SqliteStore {
     /// Brings the log's tree, checkpoint and public copy up to date: how many entries are new. `sign` gets
     /// size and root and answers with the signed note. Rebuilds the public copy if that is gone.
     ///
@@ -280,7 +282,7 @@ impl Store {
     }
 }
 
-impl PublicStore {
+impl SqlitePublic {
     /// The log's newest checkpoint, signed; none before the first second of a network.
     pub async fn log_checkpoint(&self) -> Result<Option<String>, StoreError> {
         Ok(kept(self.pool()).await?.map(|kept| kept.note))

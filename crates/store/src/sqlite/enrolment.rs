@@ -12,56 +12,18 @@ use gangline_wire::{
 };
 
 use crate::{
-    Store, StoreError,
-    log::log_entry,
-    open::commit,
-    sql::{Columns, Id, audit, word},
+    EnrolmentRow, NewEnrolment, StoreError,
+    sql::{Columns, Id, word},
+    sqlite::SqliteStore,
+    sqlite::audit::audit,
+    sqlite::log::log_entry,
+    sqlite::open::commit,
 };
 
 /// Requests that may be open at once, over all: a bound for a table anyone can ask into.
 const OPEN_MAX: i64 = 10_000;
 
-/// A request to be written down.
-#[derive(Clone, Debug)]
-pub struct NewEnrolment {
-    /// Its id.
-    pub id: EnrolmentId,
-    /// The key.
-    pub public_key: PublicKey,
-    /// What it is for.
-    pub kind: KeyKind,
-    /// Host name as said.
-    pub host: Label,
-    /// Host facts as said.
-    pub summary: Text<160>,
-    /// Short code.
-    pub code: String,
-    /// Until when.
-    pub expires_at: UnixSeconds,
-}
-
-/// A request as it is.
-#[derive(Clone, Debug)]
-pub struct EnrolmentRow {
-    /// For the guard.
-    pub resource: on::Enrolment,
-    /// The key.
-    pub public_key: PublicKey,
-    /// Host name as said.
-    pub host: Label,
-    /// Host facts as said.
-    pub summary: Text<160>,
-    /// Short code.
-    pub code: String,
-    /// How it stands.
-    pub state: EnrolmentState,
-    /// When it was asked.
-    pub created_at: UnixSeconds,
-    /// Until when it can be decided.
-    pub expires_at: UnixSeconds,
-}
-
-impl Store {
+impl SqliteStore {
     /// Writes a request down. A key that asks again while its request is open gets a new one; the old
     /// one ends.
     pub async fn request_enrolment(

@@ -5,68 +5,19 @@ use gangline_guard::{
     Permit, act,
     log::{Event, entry::published_hash},
 };
-use gangline_proof::{Challenge, Commitment, Opening};
+use gangline_proof::{Commitment, Opening};
 use gangline_rules::standing::{Judgement, Outcome};
-use gangline_types::{GpuId, Hash, ProofId, Standing, Text, UnixMillis, UnixSeconds};
+use gangline_types::{GpuId, Hash, ProofId, Standing, Text, UnixMillis};
 
 use crate::{
-    Store, StoreError,
-    log::log_entry,
-    open::commit,
-    project::transcript_of,
-    sql::{Columns, Id, audit, json},
+    LastProof, NewProof, ProofRow, StoreError,
+    sql::{Columns, Id, json},
+    sqlite::SqliteStore,
+    sqlite::audit::audit,
+    sqlite::log::log_entry,
+    sqlite::open::commit,
+    sqlite::project::transcript_of,
 };
-
-/// A challenge to be written down.
-#[derive(Clone, Debug)]
-pub struct NewProof {
-    /// Its id.
-    pub proof: ProofId,
-    /// The GPU.
-    pub gpu: GpuId,
-    /// Which series of joining proofs.
-    pub round: u32,
-    /// What is asked.
-    pub challenge: Challenge,
-    /// When the clock started.
-    pub began_at: UnixMillis,
-    /// When roots are late.
-    pub deadline_at: UnixMillis,
-}
-
-/// How far a series of proofs is.
-#[derive(Clone, Copy, Debug)]
-pub struct LastProof {
-    /// Judged so far.
-    pub judged: u32,
-    /// When the last was; 0 if none.
-    pub judged_at: UnixSeconds,
-}
-
-/// A proof as it is.
-#[derive(Clone, Debug)]
-pub struct ProofRow {
-    /// Its id.
-    pub proof: ProofId,
-    /// The GPU.
-    pub gpu: GpuId,
-    /// Which series.
-    pub round: u32,
-    /// What was asked.
-    pub challenge: Challenge,
-    /// When the clock started.
-    pub began_at: UnixMillis,
-    /// When roots are late.
-    pub deadline_at: UnixMillis,
-    /// The roots, once in.
-    pub commitment: Option<Commitment>,
-    /// The nonce, once released.
-    pub nonce: Option<Hash>,
-    /// From challenge to roots.
-    pub elapsed_millis: Option<u64>,
-    /// Whether it was judged.
-    pub judged: bool,
-}
 
 fn proof_row(row: &sqlx::sqlite::SqliteRow) -> Result<ProofRow, StoreError> {
     let nonce: Option<Vec<u8>> =
@@ -87,7 +38,7 @@ fn proof_row(row: &sqlx::sqlite::SqliteRow) -> Result<ProofRow, StoreError> {
     })
 }
 
-impl Store {
+impl SqliteStore {
     /// Starts the clocks of challenges to GPUs of the permit's machine.
     pub async fn begin_proofs(
         &self,

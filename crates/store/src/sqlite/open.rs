@@ -13,18 +13,18 @@ use sqlx::{
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
 
-use crate::{PublicStore, StoreError};
+use crate::{StoreError, sqlite::SqlitePublic};
 
 const BUSY_SECONDS: u64 = 10;
 const READERS: u32 = 3;
 
 /// The network's books. Cheap to clone.
 #[derive(Clone)]
-pub struct Store {
+pub struct SqliteStore {
     pub(crate) write: SqlitePool,
     pub(crate) read: SqlitePool,
     pub(crate) public_write: SqlitePool,
-    public: PublicStore,
+    public: SqlitePublic,
     _lock: Arc<File>,
 }
 
@@ -134,7 +134,7 @@ fn migrated(result: Result<(), sqlx::migrate::MigrateError>, file: &Path) -> Res
     })
 }
 
-impl Store {
+impl SqliteStore {
     /// Opens the data folder, makes it if it is new, brings its databases to this version's form.
     pub async fn open(folder: &Path) -> Result<Self, StoreError> {
         let unusable = |source| StoreError::Folder { folder: folder.to_owned(), source };
@@ -156,12 +156,12 @@ impl Store {
 
         let read = pool(options(&main_file).read_only(true), READERS, &main_file).await?;
         let public =
-            PublicStore::new(pool(options(&public_file).read_only(true), READERS, &public_file).await?);
+            SqlitePublic::new(pool(options(&public_file).read_only(true), READERS, &public_file).await?);
         Ok(Self { write, read, public_write, public, _lock: Arc::new(lock) })
     }
 
     /// The explorer's view: a read-only connection to a file that holds nothing private.
-    pub fn public(&self) -> &PublicStore {
+    pub fn public(&self) -> &SqlitePublic {
         &self.public
     }
 

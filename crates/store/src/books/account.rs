@@ -1,0 +1,129 @@
+//! Accounts, the one-time links that make and open them, and browser sessions.
+
+use gangline_guard::{Permit, SessionRecord, act};
+use gangline_types::{AccountId, Hash, Label, LinkId, SessionId, UnixSeconds};
+use gangline_wire::api::account::Role;
+
+use crate::{Store, StoreError, books::answered};
+
+/// Whom a link is for.
+#[derive(Clone, Debug)]
+pub enum InviteTarget {
+    /// A new account.
+    New {
+        /// Its id.
+        account: AccountId,
+        /// Its name.
+        name: Label,
+        /// What it may do.
+        role: Role,
+    },
+    /// One that exists.
+    Known(AccountId),
+}
+
+/// A link to be made.
+#[derive(Clone, Debug)]
+pub struct NewLink {
+    /// Its id.
+    pub id: LinkId,
+    /// Hash of its secret.
+    pub secret: Hash,
+    /// Until when.
+    pub expires_at: UnixSeconds,
+}
+
+/// A link as it is.
+#[derive(Clone, Debug)]
+pub struct LinkRow {
+    /// Name of the account it opens.
+    pub name: Label,
+    /// That account's role.
+    pub role: Role,
+    /// Until when it works.
+    pub expires_at: UnixSeconds,
+    /// Whether it can still be used.
+    pub usable: bool,
+}
+
+/// A session to be made.
+#[derive(Clone, Debug)]
+pub struct NewSession {
+    /// Its id.
+    pub id: SessionId,
+    /// Hash of its secret.
+    pub secret: Hash,
+    /// Until when at the latest.
+    pub expires_at: UnixSeconds,
+}
+
+/// A session as it is.
+#[derive(Clone, Debug)]
+pub struct SessionRow {
+    /// For the guard.
+    pub record: SessionRecord,
+    /// The account's name.
+    pub name: Label,
+}
+
+/// An account for the operator's console.
+#[derive(Clone, Debug)]
+pub struct AccountRow {
+    /// Its id.
+    pub account: AccountId,
+    /// Its name.
+    pub name: Label,
+    /// Its role.
+    pub role: Role,
+    /// Since when.
+    pub created_at: UnixSeconds,
+    /// Machines that have not left.
+    pub machines: u64,
+    /// Clusters it has hired that are not over.
+    pub clusters: u64,
+    /// Last use of a session of it.
+    pub seen_at: Option<UnixSeconds>,
+}
+
+answered! { Store,
+    /// Makes a one-time link, and the account it opens if that is new.
+    async fn invite(
+        &self,
+        permit: Permit<act::Invite>,
+        target: InviteTarget,
+        link: NewLink,
+    ) -> Result<AccountId, StoreError>;
+
+    /// What a link is for.
+    async fn link(&self, secret: &Hash, now: UnixSeconds) -> Result<Option<LinkRow>, StoreError>;
+
+    /// Ends a link and begins a session; `None` if it was used or ran out.
+    async fn use_link(
+        &self,
+        permit: Permit<act::UseLink>,
+        secret: &Hash,
+        session: NewSession,
+    ) -> Result<Option<SessionRecord>, StoreError>;
+
+    /// The session with this secret, if it is alive.
+    async fn session(&self, secret: &Hash, now: UnixSeconds) -> Result<Option<SessionRow>, StoreError>;
+
+    /// Ends the permit's own session.
+    async fn end_session(&self, permit: Permit<act::ReadAccount>) -> Result<(), StoreError>;
+
+    /// Whether anyone has ever been made operator.
+    async fn has_operator(&self) -> Result<Option<AccountId>, StoreError>;
+
+    /// Name of an account.
+    async fn account_name(&self, permit: &Permit<act::ReadAccount>) -> Result<Label, StoreError>;
+
+    /// Name and role of any account, for whoever invites.
+    async fn account(
+        &self,
+        account: AccountId,
+        permit: &Permit<act::Invite>,
+    ) -> Result<Option<(Label, Role)>, StoreError>;
+
+    /// Every account, newest first, at most 500.
+    async fn accounts(&self, permit: &Permit<act::Operate>) -> Result<Vec<AccountRow>, StoreError>;
+}

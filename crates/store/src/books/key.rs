@@ -1,0 +1,59 @@
+//! Enrolled keys and the sequence numbers of their requests.
+
+use gangline_guard::{Actor, Authenticated, KeyRecord, Permit, Refusal, act, policy::on};
+use gangline_types::{KeyId, Label, UnixSeconds};
+use gangline_wire::{PublicKey, api::enrol::KeyKind};
+
+use crate::{Store, StoreError, books::answered};
+
+/// Why a verified request did not count.
+#[derive(Debug, thiserror::Error)]
+pub enum SequenceError {
+    /// Its number was used.
+    #[error(transparent)]
+    Replayed(Refusal),
+    /// Could not ask; that is not a no.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// A key for its owner's console.
+#[derive(Clone, Debug)]
+pub struct KeyRow {
+    /// For the guard.
+    pub resource: on::Key,
+    /// The key.
+    pub public_key: PublicKey,
+    /// What it is for.
+    pub kind: KeyKind,
+    /// Host it was made on, as said.
+    pub host: Label,
+    /// Since when.
+    pub created_at: UnixSeconds,
+    /// When it last signed something that counted, by its own clock; 0 never. Sequence numbers are
+    /// microseconds of the signer's clock.
+    pub last_used_at: UnixSeconds,
+    /// When it was ended.
+    pub revoked_at: Option<UnixSeconds>,
+}
+
+answered! { Store,
+    /// What the guard must know of a key.
+    async fn key(&self, key: KeyId) -> Result<Option<KeyRecord>, StoreError>;
+
+    /// Takes a verified request's sequence number; only then is its sender an actor. The number is
+    /// durable before the request acts, so a copy stays a copy over a restart.
+    async fn take_sequence(&self, authenticated: Authenticated) -> Result<Actor, SequenceError>;
+
+    /// A key as a resource.
+    async fn key_resource(&self, key: KeyId) -> Result<Option<on::Key>, StoreError>;
+
+    /// Ends the permit's key: from now on nothing signed by it counts.
+    async fn revoke_key(&self, permit: Permit<act::RevokeKey>) -> Result<(), StoreError>;
+
+    /// The account's keys, newest first, at most 200.
+    async fn keys_of(&self, permit: &Permit<act::ReadAccount>) -> Result<Vec<KeyRow>, StoreError>;
+
+    /// Every key, newest first, at most 200.
+    async fn all_keys(&self, permit: &Permit<act::Operate>) -> Result<Vec<KeyRow>, StoreError>;
+}

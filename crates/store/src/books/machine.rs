@@ -1,0 +1,98 @@
+//! Machines and their GPUs.
+
+use gangline_guard::{Permit, act, policy::on};
+use gangline_types::{GpuClaim, GpuId, Label, MachineId, Profile, Standing, Text, UnixSeconds};
+use gangline_wire::api::machine::{Inventory, Offer, RegisteredGpu};
+
+use crate::{Store, StoreError, books::answered};
+
+/// A machine for its owner's console.
+#[derive(Clone, Debug)]
+pub struct MachineRow {
+    /// For the guard.
+    pub resource: on::Machine,
+    /// What it said of itself last; none until its worker ran.
+    pub inventory: Option<Inventory>,
+    /// Its owner paused it.
+    pub paused: bool,
+    /// Since when.
+    pub joined_at: UnixSeconds,
+    /// Last request of any kind.
+    pub seen_at: UnixSeconds,
+    /// When it left.
+    pub left_at: Option<UnixSeconds>,
+}
+
+/// A GPU with all that is private about it.
+#[derive(Clone, Debug)]
+pub struct GpuRow {
+    /// For the guard.
+    pub resource: on::Gpu,
+    /// What its machine says it is.
+    pub claim: GpuClaim,
+    /// What it is called.
+    pub label: Label,
+    /// What the network thinks of it.
+    pub standing: Standing,
+    /// Why.
+    pub reason: Text<240>,
+    /// What it has shown.
+    pub profile: Profile,
+    /// Which series of joining proofs it is in.
+    pub round: u32,
+    /// Last beat; 0 never.
+    pub beat_at: UnixSeconds,
+    /// Offered for hire at this.
+    pub offer: Option<Offer>,
+}
+
+answered! { Store,
+    /// Writes an inventory down. A slot seen before keeps its GPU id; a claim that says something else
+    /// than before has to be proven anew; a GPU that is no longer there stays, but is not present.
+    /// `new_ids` has one fresh id for each claim.
+    async fn describe(
+        &self,
+        permit: Permit<act::DescribeMachine>,
+        inventory: &Inventory,
+        new_ids: &[GpuId],
+    ) -> Result<Vec<RegisteredGpu>, StoreError>;
+
+    /// Notes that a machine was heard of, and whether its owner paused it and what it offers.
+    async fn heard_of(
+        &self,
+        permit: &Permit<act::Supply>,
+        paused: bool,
+        offers: &[Offer],
+    ) -> Result<bool, StoreError>;
+
+    /// Takes the permit's machine out: its GPUs are retired and its keys end.
+    async fn retire_machine(&self, permit: Permit<act::RetireMachine>) -> Result<(), StoreError>;
+
+    /// Names the permit's GPU.
+    async fn label_gpu(&self, permit: Permit<act::LabelGpu>, label: &Label) -> Result<(), StoreError>;
+
+    /// A machine as a resource; none if it left.
+    async fn machine_resource(&self, machine: MachineId) -> Result<Option<on::Machine>, StoreError>;
+
+    /// A GPU, whoever's it is: for deciding about it.
+    async fn gpu(&self, gpu: GpuId) -> Result<Option<GpuRow>, StoreError>;
+
+    /// GPUs of the permit's machine that are there.
+    async fn gpus_on(&self, permit: &Permit<act::Supply>) -> Result<Vec<GpuRow>, StoreError>;
+
+    /// The account's machines, newest first, at most 500.
+    async fn machines_of(&self, permit: &Permit<act::ReadAccount>) -> Result<Vec<MachineRow>, StoreError>;
+
+    /// Machines that have not left, and how many of them have a GPU that beat since `since`.
+    async fn machine_counts(
+        &self,
+        permit: &Permit<act::Operate>,
+        since: UnixSeconds,
+    ) -> Result<(u64, u64), StoreError>;
+
+    /// GPUs of the account's machines, at most 1,000.
+    async fn gpus_of(&self, permit: &Permit<act::ReadAccount>) -> Result<Vec<GpuRow>, StoreError>;
+
+    /// A machine's public key, for binding proofs to it.
+    async fn machine_public_key(&self, machine: MachineId) -> Result<Option<[u8; 32]>, StoreError>;
+}

@@ -1,0 +1,83 @@
+//! What the books answer and how it is shaped, whichever database holds them. Each resource has its rows here
+//! and names every function that a database must have: one that lacks a function does not compile.
+
+pub mod account;
+pub mod beat;
+pub mod cluster;
+pub mod enrolment;
+pub mod identity;
+pub mod key;
+pub mod label;
+pub mod log;
+pub mod machine;
+pub mod project;
+pub mod proof;
+pub mod public;
+pub mod records;
+pub mod snapshot;
+
+use std::path::Path;
+
+use crate::{
+    StoreError,
+    sqlite::{SqlitePublic, SqliteStore},
+};
+
+/// A database of one kind or another.
+#[derive(Clone)]
+enum Backend<S> {
+    Sqlite(S),
+}
+
+/// The network's books. Cheap to clone.
+#[derive(Clone)]
+pub struct Store {
+    backend: Backend<SqliteStore>,
+    public: PublicStore,
+}
+
+/// The explorer's reads: rows that hold nothing private, with no way to reach anything else.
+#[derive(Clone)]
+pub struct PublicStore {
+    backend: Backend<SqlitePublic>,
+}
+
+/// Functions that every database has under the same name, and that pass the question on to the one at hand.
+macro_rules! answered {
+    ($target:ident, $(
+        $(#[$about:meta])*
+        async fn $name:ident(&self $(, $argument:ident: $of:ty)* $(,)?) -> $answer:ty;
+    )*) => {
+        impl $target {$(
+            $(#[$about])*
+            pub async fn $name(&self $(, $argument: $of)*) -> $answer {
+                match &self.backend {
+                    $crate::books::Backend::Sqlite(books) => books.$name($($argument),*).await,
+                }
+            }
+        )*}
+    };
+}
+pub(crate) use answered;
+
+answered! { Store,
+    /// Whether a write would be durable now: makes one.
+    async fn is_writable(&self) -> Result<(), StoreError>;
+
+    /// Ends all connections; what was acknowledged is on disk already.
+    async fn close(&self) -> ();
+}
+
+impl Store {
+    /// Opens the data folder, makes it if it is new, brings its databases to this version's form.
+    pub async fn open(folder: &Path) -> Result<Self, StoreError> {
+        let books = SqliteStore::open(folder).await?;
+        let public = PublicStore { backend: Backend::Sqlite(books.public().clone()) };
+        Ok(Self { backend: Backend::Sqlite(books), public })
+    }
+
+    /// The explorer's view: rows that hold nothing private, through a connection that reaches nothing else.
+    pub fn public(&self) -> &PublicStore {
+        &self.public
+    }
+}

@@ -1,0 +1,26 @@
+//! The audit row of a permitted write.
+
+use gangline_guard::{Act, Permit};
+use sqlx::SqliteConnection;
+
+use crate::StoreError;
+
+/// Leaves the audit row of a permitted write, in its transaction.
+pub(crate) async fn audit<A: Act>(
+    tx: &mut SqliteConnection,
+    permit: &Permit<A>,
+    detail: &str,
+) -> Result<(), StoreError> {
+    let entry = permit.audit_entry();
+    sqlx::query("INSERT INTO audit (at, actor, action, resource, reason, detail) VALUES (?, ?, ?, ?, ?, ?)")
+        .bind(entry.at.0 as i64)
+        .bind(entry.actor)
+        .bind(entry.action.as_str())
+        .bind(entry.resource)
+        .bind(entry.reason)
+        .bind(detail)
+        .execute(tx)
+        .await
+        .map_err(StoreError::sql("writing the audit"))?;
+    Ok(())
+}

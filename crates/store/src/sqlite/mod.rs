@@ -1,0 +1,24 @@
+//! The books of a network in two files of SQLite, for one server: all writes pass through one connection, so
+//! each transaction sees what every one before it left.
+
+pub(crate) mod account;
+pub(crate) mod audit;
+mod beat;
+mod cluster;
+mod enrolment;
+mod identity;
+mod key;
+mod label;
+mod log;
+#[cfg(test)]
+mod log_tests;
+mod machine;
+mod open;
+mod project;
+mod proof;
+mod public;
+mod records;
+mod snapshot;
+
+pub(crate) use open::SqliteStore;
+pub(crate) use public::SqlitePublic;
