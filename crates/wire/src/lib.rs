@@ -6,6 +6,7 @@
 
 pub mod action;
 pub mod api;
+pub mod beat;
 pub mod endpoint;
 pub mod endpoints;
 pub mod error;
