@@ -1,15 +1,17 @@
-//! The stream that fills the matrices: ChaCha with 8 rounds (D. J. Bernstein, 2008), 64-bit block
-//! counter in words 12 and 13, and which matrix it is in word 14. Every 64-byte block can be made
-//! alone, so the verifier never holds a matrix.
+//! The stream that fills matrices and memory: ChaCha (D. J. Bernstein, 2008), 64-bit block counter
+//! in words 12 and 13, and what it fills in word 14. Every 64-byte block can be made alone, so the
+//! verifier never holds a matrix or a memory.
 //!
-//! Knows nothing of keys' origin. Eight rounds suffice: the stream must have no structure that
-//! makes a product cheaper, not keep a secret.
+//! Knows nothing of keys' origin. Eight rounds suffice for matrices: the stream must have no
+//! structure that makes a product cheaper, not keep a secret. Memory takes as many as make a block
+//! dearer to compute than to read.
 
 const CONSTANTS: [u32; 4] = [0x6170_7865, 0x3320_646e, 0x7962_2d32, 0x6b20_6574];
-const DOUBLE_ROUNDS: usize = 4;
+/// Double rounds of the blocks of matrices and of starts.
+pub const DOUBLE_ROUNDS: u32 = 4;
 /// Blocks made side by side: sixteen words of four lanes fill the sixteen vector registers of every
 /// x86-64; eight lanes spill and take more than twice as long.
-const LANES: usize = 4;
+pub const LANES: usize = 4;
 
 /// The key of one step's matrices, as eight little-endian words.
 pub type Key = [u32; 8];
@@ -23,6 +25,11 @@ pub enum Operand {
     /// B, column by column.
     Right = 2,
 }
+
+/// Tag of the blocks that fill memory.
+pub const MEMORY: u32 = 3;
+/// Tag of the blocks whose first four words start a chain.
+pub const START: u32 = 4;
 
 /// Writes the rows of `operand` (columns for B) that start at `first_row`, as many as `out` holds.
 /// `n` is a multiple of 64 and `out` of `n`.
@@ -50,17 +57,17 @@ fn quarter<const L: usize>(s: &mut [[u32; L]; 16], a: usize, b: usize, c: usize,
     }
 }
 
-fn blocks<const L: usize>(key: &Key, tag: u32, first: u32, out: &mut [u8]) {
+/// The blocks with these counters, word by word and in each word lane by lane.
+#[inline(always)]
+pub fn words<const L: usize>(key: &Key, counters: [u32; L], tag: u32, double_rounds: u32) -> [[u32; L]; 16] {
     let mut start = [[0u32; L]; 16];
     for (word, value) in CONSTANTS.iter().chain(key).enumerate() {
         start[word] = [*value; L];
     }
-    for (l, counter) in start[12].iter_mut().enumerate() {
-        *counter = first + l as u32;
-    }
+    start[12] = counters;
     start[14] = [tag; L];
     let mut s = start;
-    for _ in 0..DOUBLE_ROUNDS {
+    for _ in 0..double_rounds {
         quarter(&mut s, 0, 4, 8, 12);
         quarter(&mut s, 1, 5, 9, 13);
         quarter(&mut s, 2, 6, 10, 14);
@@ -70,9 +77,31 @@ fn blocks<const L: usize>(key: &Key, tag: u32, first: u32, out: &mut [u8]) {
         quarter(&mut s, 2, 7, 8, 13);
         quarter(&mut s, 3, 4, 9, 14);
     }
+    for (word, from) in s.iter_mut().zip(&start) {
+        for (x, y) in word.iter_mut().zip(from) {
+            *x = x.wrapping_add(*y);
+        }
+    }
+    s
+}
+
+fn blocks<const L: usize>(key: &Key, tag: u32, first: u32, out: &mut [u8]) {
+    let counters = std::array::from_fn(|l| first + l as u32);
+    let s = words::<L>(key, counters, tag, DOUBLE_ROUNDS);
     for (l, block) in out.chunks_exact_mut(64).enumerate() {
         for (word, bytes) in block.chunks_exact_mut(4).enumerate() {
-            bytes.copy_from_slice(&s[word][l].wrapping_add(start[word][l]).to_le_bytes());
+            bytes.copy_from_slice(&s[word][l].to_le_bytes());
+        }
+    }
+}
+
+/// Writes memory blocks from `first`, sixteen words each.
+pub fn fill_memory(key: &Key, double_rounds: u32, first: u32, out: &mut [[u32; 16]]) {
+    for (chunk, at) in out.chunks_mut(LANES).zip((first..).step_by(LANES)) {
+        let counters: [u32; LANES] = std::array::from_fn(|l| at.wrapping_add(l as u32));
+        let s = words::<LANES>(key, counters, MEMORY, double_rounds);
+        for (l, block) in chunk.iter_mut().enumerate() {
+            *block = std::array::from_fn(|word| s[word][l]);
         }
     }
 }

@@ -1,12 +1,15 @@
-//! The proof that a GPU is real: the transcript of the matrix part, its verifier, a reference
-//! prover on the processor, and behind the feature `gpu` the prover that runs on any adapter
+//! The proof that a GPU is real: its transcript, the verifier, a reference prover on the processor, and behind the feature `gpu` the prover that runs on any adapter
 //! wgpu reaches. `docs/PROOF.md` is the specification.
 //!
 //! Knows no network, no clock and no source of randomness: beacons and nonces come in as
 //! arguments, time is measured by whoever calls. Nor does it know what a proof is worth; it says
 //! only whether the transcript holds.
 //!
-//! One proof in the order of its messages:
+//! [`epoch`] is the proof that networks ask for: memory, random reads, arithmetic and matrices within one
+//! clock. The types at the top of this crate are the matrix proof, which it contains, and which older books
+//! hold on its own; both stay verifiable.
+//!
+//! One matrix proof in the order of its messages:
 //! 1. the verifier sends a [`Challenge`];
 //! 2. the prover multiplies a chain of matrices and answers with a [`Commitment`]: one Merkle root
 //!    a step. Here the verifier's clock stops;
@@ -14,6 +17,7 @@
 //! 4. the prover answers with an [`Opening`], and [`verify`] judges.
 
 mod chacha;
+pub mod epoch;
 mod field;
 #[cfg(feature = "gpu")]
 pub mod gpu;

@@ -37,7 +37,7 @@ macro_rules! number {
         }
     )+};
 }
-number!(i32, u64);
+number!(u8, i32, u32, u64);
 
 impl Item for Hash {
     const BYTES: usize = 32;

@@ -154,7 +154,7 @@ fn distinct(stream: &mut blake3::OutputReader, count: u32, n: u32) -> Vec<u32> {
     places
 }
 
-fn next_u64(stream: &mut blake3::OutputReader) -> u64 {
+pub fn next_u64(stream: &mut blake3::OutputReader) -> u64 {
     let mut bytes = [0; 8];
     stream.fill(&mut bytes);
     u64::from_le_bytes(bytes)

@@ -1,4 +1,4 @@
-//! The Merkle tree over the rows of one product.
+//! The Merkle trees over the rows of one product, and over the units of one chain.
 //!
 //! Leaves and nodes are hashed under different keys and name the matrix side and their own place,
 //! so no hash of one tree means anything in another place or another size. Knows nothing of what
@@ -10,13 +10,16 @@ use gangline_types::Hash;
 
 static LEAF_KEY: LazyLock<[u8; 32]> =
     LazyLock::new(|| blake3::derive_key("gangline 2026 proof matrix tree leaf", b""));
+static UNIT_KEY: LazyLock<[u8; 32]> =
+    LazyLock::new(|| blake3::derive_key("gangline 2026 proof chain tree leaf", b""));
 static NODE_KEY: LazyLock<[u8; 32]> =
     LazyLock::new(|| blake3::derive_key("gangline 2026 proof matrix tree node", b""));
 
 // Rows are hashed as they lie in memory, and they are specified to be little-endian.
 const _: () = assert!(cfg!(target_endian = "little"), "the proof needs a little-endian machine");
 
-/// Levels between a leaf and the root: the next power of two of `n` leaves, so 6 to 13.
+/// Levels between a leaf and the root: those of the next power of two of `n` leaves, so 6 to 13 for
+/// rows and 6 to 20 for units.
 pub fn depth(n: u32) -> usize {
     n.next_power_of_two().trailing_zeros() as usize
 }
@@ -25,6 +28,13 @@ pub fn depth(n: u32) -> usize {
 pub fn leaf(n: u32, index: u32, row: &[i32]) -> Hash {
     let mut h = blake3::Hasher::new_keyed(&LEAF_KEY);
     h.update(&n.to_le_bytes()).update(&index.to_le_bytes()).update(bytemuck::cast_slice(row));
+    h.finalize().into()
+}
+
+/// The leaf of unit `index` of a chain of `n` units: its states after every segment.
+pub fn unit_leaf(n: u32, index: u32, states: &[u32]) -> Hash {
+    let mut h = blake3::Hasher::new_keyed(&UNIT_KEY);
+    h.update(&n.to_le_bytes()).update(&index.to_le_bytes()).update(bytemuck::cast_slice(states));
     h.finalize().into()
 }
 

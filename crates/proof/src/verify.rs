@@ -130,24 +130,9 @@ pub fn verify(
     opening: &Opening,
 ) -> Result<Verified, Rejection> {
     let params = challenge.params.check()?;
-    check_shape(&params, commitment, opening)?;
     let digest = challenge.digest();
     let draw = Draw::new(&digest, &commitment.roots, nonce);
-    let vectors: Vec<Vec<u64>> = (0..params.steps).map(|step| draw.vector(step, params.n)).collect();
-    let drawn = draw.rows(&params, opening.steps.iter().map(|s| s.y.as_slice()));
-
-    let steps = opening.steps.iter().zip(&commitment.roots).zip(&vectors).zip(&drawn);
-    for (step, (((open, root), r), rows)) in (0u32..).zip(steps) {
-        check_rows(&params, step, open, root, r, rows)?;
-    }
-    let mut root_before = Hash::default();
-    for (step, ((open, root), r)) in (0u32..).zip(opening.steps.iter().zip(&commitment.roots).zip(&vectors)) {
-        let key = step_key(&digest, step, &root_before);
-        if let Some(row) = first_difference(&key, params.n, r, &open.y) {
-            return Err(Rejection::WrongProduct { step, row });
-        }
-        root_before = *root;
-    }
+    verify_steps(&params, &digest, &draw, &commitment.roots, &opening.steps)?;
     Ok(Verified {
         macs: params.macs(),
         memory_bytes: params.memory_bytes(),
@@ -155,15 +140,47 @@ pub fn verify(
     })
 }
 
-fn check_shape(params: &MatrixParams, commitment: &Commitment, opening: &Opening) -> Result<(), Rejection> {
+/// Judges a chain of products whose matrices follow from `digest`, opened as `draw` says.
+pub(crate) fn verify_steps(
+    params: &MatrixParams,
+    digest: &Hash,
+    draw: &Draw,
+    roots: &[Hash],
+    opened: &[StepOpening],
+) -> Result<(), Rejection> {
+    check_shape(params, roots, opened)?;
+    let vectors: Vec<Vec<u64>> = (0..params.steps).map(|step| draw.vector(step, params.n)).collect();
+    let drawn = draw.rows(params, opened.iter().map(|s| s.y.as_slice()));
+
+    let steps = opened.iter().zip(roots).zip(&vectors).zip(&drawn);
+    for (step, (((open, root), r), rows)) in (0u32..).zip(steps) {
+        check_rows(params, step, open, root, r, rows)?;
+    }
+    let mut root_before = Hash::default();
+    for (step, ((open, root), r)) in (0u32..).zip(opened.iter().zip(roots).zip(&vectors)) {
+        let key = step_key(digest, step, &root_before);
+        if let Some(row) = first_difference(&key, params.n, r, &open.y) {
+            return Err(Rejection::WrongProduct { step, row });
+        }
+        root_before = *root;
+    }
+    Ok(())
+}
+
+/// Whether there is a root and an opening for each step, all of the right lengths.
+pub(crate) fn check_shape(
+    params: &MatrixParams,
+    roots: &[Hash],
+    opened: &[StepOpening],
+) -> Result<(), Rejection> {
     let (n, rows, expected) = (params.n as usize, params.rows as usize, params.steps as usize);
-    if commitment.roots.len() != expected {
-        return Err(Rejection::Roots { expected, got: commitment.roots.len() });
+    if roots.len() != expected {
+        return Err(Rejection::Roots { expected, got: roots.len() });
     }
-    if opening.steps.len() != expected {
-        return Err(Rejection::Steps { expected, got: opening.steps.len() });
+    if opened.len() != expected {
+        return Err(Rejection::Steps { expected, got: opened.len() });
     }
-    for (step, open) in (0u32..).zip(&opening.steps) {
+    for (step, open) in (0u32..).zip(opened) {
         for (what, expected, got) in [
             ("y", n, open.y.len()),
             ("rows", rows * n, open.rows.len()),
@@ -220,9 +237,8 @@ fn first_difference(key: &Key, n: u32, r: &[u64], y: &[u64]) -> Option<u32> {
     different
 }
 
-/// `A (B r)` modulo p: what `y` must be. For tests of provers that never multiplied.
-#[cfg(test)]
-pub fn product_with(key: &Key, n: u32, r: &[u64]) -> Vec<u64> {
+/// `A (B r)` modulo p: what `y` must be. Takes no product, so it shows nothing of one.
+pub(crate) fn product_with(key: &Key, n: u32, r: &[u64]) -> Vec<u64> {
     let mut sum = ColumnSum::new(n as usize);
     for_each_row(key, Operand::Right, n, |j, column| {
         sum.add(column, r[j]);

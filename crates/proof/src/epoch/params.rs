@@ -1,0 +1,314 @@
+//! How much work an epoch proof is, how much of it is opened, and the limits and rules that keep it
+//! bounded and sound.
+//!
+//! Knows nothing of how long a size takes on any device; the arithmetic behind every number is in
+//! `docs/PROOF.md`.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::{MatrixParams, tree};
+
+/// The memory that is filled: `blocks` blocks of 64 bytes, each made with `rounds` double rounds of
+/// ChaCha.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct MemoryParams {
+    /// Blocks of 64 bytes: a multiple of 64 from 1,024.
+    #[schemars(range(min = 1024), extend("multipleOf" = 64))]
+    pub blocks: u32,
+    /// Double rounds a block: 4 to 1,024. The security parameter: it makes computing a block dearer than
+    /// reading it.
+    #[schemars(range(min = 4, max = 1024))]
+    pub rounds: u32,
+}
+
+/// A chain: `units` walkers or lanes side by side, each `segments` times `steps` steps long. The state
+/// after every segment is committed; `opened` segments of random units are shown and recomputed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ChainParams {
+    /// Walkers or lanes: a multiple of 64 from 64 to 2^20.
+    #[schemars(range(min = 64, max = 1048576), extend("multipleOf" = 64))]
+    pub units: u32,
+    /// Segments of each unit: 1 to 255.
+    #[schemars(range(min = 1, max = 255))]
+    pub segments: u32,
+    /// Steps of each segment: 1 to 32,768.
+    #[schemars(range(min = 1, max = 32768))]
+    pub steps: u32,
+    /// Segments opened: 1 to 256.
+    #[schemars(range(min = 1, max = 256))]
+    pub opened: u32,
+}
+
+/// An epoch proof: memory, a walk over it before and after everything else, an ALU chain, and in some
+/// epochs a matrix chain. Deserializing validates; a value built by hand is checked again by the verifier
+/// and by every prover.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(try_from = "Unchecked", deny_unknown_fields)]
+#[schemars(!try_from)]
+pub struct Params {
+    /// What is filled.
+    pub memory: MemoryParams,
+    /// Each of the two walks over it.
+    pub walk: ChainParams,
+    /// The ALU chain between them.
+    pub alu: ChainParams,
+    /// The matrix chain between them, where it is asked.
+    pub matrix: Option<MatrixParams>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Unchecked {
+    memory: MemoryParams,
+    walk: ChainParams,
+    alu: ChainParams,
+    matrix: Option<MatrixParams>,
+}
+
+impl TryFrom<Unchecked> for Params {
+    type Error = ParamsError;
+    fn try_from(p: Unchecked) -> Result<Self, ParamsError> {
+        Self { memory: p.memory, walk: p.walk, alu: p.alu, matrix: p.matrix }.check()
+    }
+}
+
+/// Why a size of epoch proof is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ParamsError {
+    /// A number is outside its limits.
+    #[error("{what} is {got}, outside {least} to {most}{}", if *multiple > 1 { format!(" or no multiple of {multiple}") } else { String::new() })]
+    Range {
+        /// Which.
+        what: &'static str,
+        /// What was asked.
+        got: u32,
+        /// The least allowed.
+        least: u32,
+        /// The most allowed.
+        most: u32,
+        /// What it must be a multiple of.
+        multiple: u32,
+    },
+    /// The states of a chain are more than a prover must keep.
+    #[error("the states of the {what} take {bytes} bytes, more than {max} a prover keeps until the opening", max = Params::STATES_BYTES_MAX)]
+    States {
+        /// Which chain.
+        what: &'static str,
+        /// Bytes asked.
+        bytes: u64,
+    },
+    /// Both walks together read less than four times as many blocks as there are: never filling the
+    /// memory would be the cheaper way.
+    #[error("both walks read {reads} blocks, fewer than {least}: filling the memory would not pay")]
+    Reads {
+        /// Reads asked.
+        reads: u64,
+        /// The least allowed.
+        least: u64,
+    },
+    /// The verifier would have to compute more than it may.
+    #[error("checking the {what} takes {steps} steps, more than {max}", max = Params::CHECKED_STEPS_MAX)]
+    Checked {
+        /// Which chain.
+        what: &'static str,
+        /// Steps asked.
+        steps: u64,
+    },
+    /// The transcript would be larger than it may be.
+    #[error("the transcript would take {0} bytes of text, more than {max}", max = Params::TRANSCRIPT_BYTES_MAX)]
+    Transcript(u64),
+    /// The matrix chain's own limits.
+    #[error("the matrix chain is outside its limits")]
+    Matrix(#[from] crate::ParamsError),
+}
+
+impl ChainParams {
+    /// Most walkers or lanes.
+    pub const UNITS_MAX: u32 = 1 << 20;
+    /// Most segments.
+    pub const SEGMENTS_MAX: u32 = 255;
+    /// Most steps of a segment: half of where a software device silently stops a loop.
+    pub const STEPS_MAX: u32 = 1 << 15;
+    /// Most opened segments.
+    pub const OPENED_MAX: u32 = 256;
+
+    /// Steps of all units together.
+    pub fn total_steps(&self) -> u64 {
+        u64::from(self.units) * u64::from(self.segments) * u64::from(self.steps)
+    }
+
+    /// Bytes of all committed states, 16 each.
+    pub fn states_bytes(&self) -> u64 {
+        u64::from(self.units) * u64::from(self.segments) * 16
+    }
+
+    /// Exact bytes of the opening before text encoding: for each opened segment all states of its unit and
+    /// the path of its leaf.
+    pub fn opening_bytes(&self) -> u64 {
+        let unit = 16 * u64::from(self.segments) + 32 * tree::depth(self.units) as u64;
+        u64::from(self.opened) * unit
+    }
+
+    fn check(&self, what: [&'static str; 5]) -> Result<(), ParamsError> {
+        let [units, segments, steps, opened, chain] = what;
+        range(units, self.units, 64, Self::UNITS_MAX, 64)?;
+        range(segments, self.segments, 1, Self::SEGMENTS_MAX, 1)?;
+        range(steps, self.steps, 1, Self::STEPS_MAX, 1)?;
+        range(opened, self.opened, 1, Self::OPENED_MAX, 1)?;
+        let bytes = self.states_bytes();
+        if bytes > Params::STATES_BYTES_MAX {
+            return Err(ParamsError::States { what: chain, bytes });
+        }
+        let steps = u64::from(self.opened) * u64::from(self.steps);
+        if steps > Params::CHECKED_STEPS_MAX {
+            return Err(ParamsError::Checked { what: chain, steps });
+        }
+        Ok(())
+    }
+}
+
+fn range(what: &'static str, got: u32, least: u32, most: u32, multiple: u32) -> Result<(), ParamsError> {
+    if (least..=most).contains(&got) && got.is_multiple_of(multiple) {
+        return Ok(());
+    }
+    Err(ParamsError::Range { what, got, least, most, multiple })
+}
+
+impl Params {
+    /// Most bytes of a chain's states.
+    pub const STATES_BYTES_MAX: u64 = 256 << 20;
+    /// Most steps of a chain that the verifier recomputes.
+    pub const CHECKED_STEPS_MAX: u64 = 1 << 21;
+    /// Most bytes of a whole transcript as JSON.
+    pub const TRANSCRIPT_BYTES_MAX: u64 = 1_200_000;
+    /// Reads of both walks for each block, at least. With fewer, computing blocks when they are wanted
+    /// costs less than filling the memory with all of them.
+    pub const READS_PER_BLOCK_MIN: u64 = 4;
+    /// Bytes of text beside the packed vectors: names, numbers, roots, signature. Measured below 6,000 for
+    /// the longest chain of matrices.
+    const TEXT_BYTES: u64 = 8_000;
+
+    /// An epoch on a software device: 16 MiB of memory, about a second on two idle cores.
+    ///
+    /// 480 double rounds, for there a block is computed and read by the same cores, and this is what makes
+    /// the first three times the second.
+    pub const SOFTWARE: Self = Self {
+        memory: MemoryParams { blocks: 1 << 18, rounds: 480 },
+        walk: ChainParams { units: 4096, segments: 2, steps: 128, opened: 64 },
+        alu: ChainParams { units: 4096, segments: 8, steps: 8192, opened: 64 },
+        matrix: None,
+    };
+
+    /// The matrix chain of joining proofs and random epochs, small enough that the whole transcript stays
+    /// below 1.2 MB: 8 steps of 12 rows are 96 opened rows, so skipping a tenth passes once in 24,000.
+    pub const MATRIX: MatrixParams = MatrixParams { n: 1024, steps: 8, rows: 12 };
+
+    /// An epoch of a GPU that claims this much memory: 90 % of it is filled, with 160 double rounds a
+    /// block, and both walks together read every block four times.
+    ///
+    /// At least 64 MiB are filled, and at most 274 GB: blocks are numbered by 32 bits.
+    pub fn of_gpu(memory_bytes: u64) -> Self {
+        const UNITS: u64 = 1 << 17;
+        const SEGMENTS_MAX: u64 = 64;
+        let blocks = (memory_bytes / 10 * 9 / 64).clamp(1 << 20, (1 << 32) - 64) / 64 * 64;
+        let mut steps = 256;
+        while UNITS * SEGMENTS_MAX * steps < 2 * blocks {
+            steps *= 2;
+        }
+        let segments = (2 * blocks).div_ceil(UNITS * steps);
+        Self {
+            memory: MemoryParams { blocks: blocks as u32, rounds: 160 },
+            walk: ChainParams {
+                units: UNITS as u32,
+                segments: segments as u32,
+                steps: steps as u32,
+                opened: 64,
+            },
+            alu: ChainParams { units: 1 << 17, segments: 64, steps: 1 << 14, opened: 64 },
+            matrix: None,
+        }
+    }
+
+    /// The same with a matrix chain.
+    pub const fn with_matrix(self, matrix: MatrixParams) -> Self {
+        Self { matrix: Some(matrix), ..self }
+    }
+
+    /// The fewest double rounds that make computing a block `ratio` times as dear as reading one, on a
+    /// device of these rates. A double round is 96 additions, xors and turns.
+    ///
+    /// `ratio` is at least 3; where a device computes and reads at the same time, 6 makes holding only four
+    /// fifths of the memory late (see `docs/PROOF.md`).
+    pub fn rounds_for(operations_per_second: u64, reads_per_second: u64, ratio: u64) -> u32 {
+        let rounds = u128::from(operations_per_second) * u128::from(ratio)
+            / (96 * u128::from(reads_per_second.max(1)))
+            + 1;
+        rounds.clamp(4, 1024) as u32
+    }
+
+    /// The value itself if it is within every limit and follows every rule.
+    pub fn check(self) -> Result<Self, ParamsError> {
+        range("memory blocks", self.memory.blocks, 1024, u32::MAX - 63, 64)?;
+        range("double rounds of memory", self.memory.rounds, 4, 1024, 1)?;
+        self.walk.check([
+            "walkers",
+            "segments of a walk",
+            "steps of a walk",
+            "opened segments of a walk",
+            "walk",
+        ])?;
+        self.alu.check([
+            "lanes",
+            "segments of the ALU chain",
+            "steps of the ALU chain",
+            "opened segments of the ALU chain",
+            "ALU chain",
+        ])?;
+        let (reads, least) = (self.reads(), u64::from(self.memory.blocks) * Self::READS_PER_BLOCK_MIN);
+        if reads < least {
+            return Err(ParamsError::Reads { reads, least });
+        }
+        if let Some(matrix) = self.matrix {
+            matrix.check()?;
+        }
+        let text = self.transcript_bytes();
+        if text > Self::TRANSCRIPT_BYTES_MAX {
+            return Err(ParamsError::Transcript(text));
+        }
+        Ok(self)
+    }
+
+    /// Bytes of memory that are filled.
+    pub fn memory_bytes(&self) -> u64 {
+        u64::from(self.memory.blocks) * 64
+    }
+
+    /// Blocks that both walks read.
+    pub fn reads(&self) -> u64 {
+        2 * self.walk.total_steps()
+    }
+
+    /// Multiply-adds of the matrix chain; 0 without one.
+    pub fn macs(&self) -> u64 {
+        self.matrix.map_or(0, |matrix| matrix.macs())
+    }
+
+    /// The most bytes of a transcript as JSON.
+    pub fn transcript_bytes(&self) -> u64 {
+        let matrix = self.matrix.map_or(0, |matrix| matrix.opening_bytes());
+        let packed = 2 * self.walk.opening_bytes() + self.alu.opening_bytes() + matrix;
+        packed.saturating_mul(4) / 3 + Self::TEXT_BYTES
+    }
+
+    /// Bytes of device memory beside what is filled: states, leaves and the matrices and products.
+    pub fn beside_bytes(&self) -> u64 {
+        let matrix = self.matrix.map_or(0, |m| {
+            let square = u64::from(m.n).pow(2);
+            square * 2 + square * 4 * u64::from(m.steps)
+        });
+        2 * self.walk.states_bytes() + self.alu.states_bytes() + matrix
+    }
+}
