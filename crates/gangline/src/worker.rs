@@ -45,6 +45,12 @@ enum Command {
     Pause,
     /// Take renter work again.
     Resume,
+    /// Put a new key in the place of this machine's; nobody has to approve, and the machine stays the same one.
+    Rotate {
+        /// End the old key as soon as the new one works, instead of some minutes later.
+        #[arg(long)]
+        now: bool,
+    },
     /// Take this machine out of the network.
     Leave,
     /// Show what this machine would say of itself; asks nobody.
@@ -82,6 +88,7 @@ async fn run(command: Command, data: DataDir, reporter: &Reporter) -> anyhow::Re
         Command::Status { watch } => agent::status(&data, watch, reporter).await?,
         Command::Pause => agent::pause(&data, reporter)?,
         Command::Resume => agent::resume(&data, reporter)?,
+        Command::Rotate { now } => agent::rotate(&data, now, reporter).await?,
         Command::Leave => agent::leave(&data, reporter).await?,
         Command::Inventory => agent::inventory(&data, &executable()?, reporter).await?,
         Command::Label { gpu, label } => agent::label(&data, &gpu.to_string(), &label, reporter).await?,

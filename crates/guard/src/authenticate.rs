@@ -22,8 +22,10 @@ pub struct KeyRecord {
     pub role: Role,
     /// The machine, for a machine's key.
     pub machine: Option<MachineId>,
-    /// When it was ended, if it was.
+    /// When somebody ended it, if they did.
     pub revoked_at: Option<UnixSeconds>,
+    /// When it ends, or ended, because another has taken its place or it was never used.
+    pub ends_at: Option<UnixSeconds>,
 }
 
 /// A session as the store has it.
@@ -120,6 +122,9 @@ pub fn signed(
     check(&claimed, &record.public_key, parts, now)?;
     if let Some(at) = record.revoked_at {
         return Err(Refusal::RevokedKey { key: claimed.key, at });
+    }
+    if let Some(at) = record.ends_at.filter(|at| *at <= now) {
+        return Err(Refusal::EndedKey { key: claimed.key, at });
     }
     let (account, key) = (record.account, claimed.key);
     let principal = match (record.kind, record.machine) {

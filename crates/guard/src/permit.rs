@@ -112,6 +112,8 @@ pub mod act {
         ReadAccount on on::Account;
         /// See [`Action::RevokeKey`].
         RevokeKey on on::Key;
+        /// See [`Action::RotateKey`].
+        RotateKey on on::Key;
         /// See [`Action::Operate`].
         Operate on on::Network;
         /// See [`Action::Judge`].

@@ -25,6 +25,14 @@ pub enum Refusal {
         /// When.
         at: UnixSeconds,
     },
+    /// A key in whose place another is, or that was never used.
+    #[error("the key {key} ended at {at}: another is in its place, or it was never used")]
+    EndedKey {
+        /// Which.
+        key: KeyId,
+        /// When.
+        at: UnixSeconds,
+    },
     /// Signed at a time that is not ours.
     #[error("the request says it was made {seconds} s {} this server's clock; at most {seconds_max} s are taken", if *.ahead { "ahead of" } else { "behind" })]
     SkewedClock {
@@ -88,6 +96,7 @@ impl Refusal {
             Self::BadSignature(_) => "bad_signature",
             Self::UnknownKey(_) => "unknown_key",
             Self::RevokedKey { .. } => "revoked_key",
+            Self::EndedKey { .. } => "ended_key",
             Self::SkewedClock { .. } => "skewed_clock",
             Self::Replayed { .. } => "replayed",
             Self::OtherAuthority(_) => "other_authority",
@@ -129,6 +138,9 @@ impl Refusal {
             Self::OtherOrganisation => "sign in at the provider with an account of the right organisation",
             Self::UnknownKey(_) => "join again: the key may have been made for another network",
             Self::RevokedKey { .. } => "join again to get a new key approved",
+            Self::EndedKey { .. } => {
+                "sign with the key that took its place; if there is none, join or log in again"
+            }
             Self::SkewedClock { .. } => "set the clock, for example by NTP",
             Self::Replayed { .. } => "make and sign a new request with a greater number",
             Self::Csrf => "load the page again and send its form",

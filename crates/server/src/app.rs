@@ -35,6 +35,8 @@ pub enum Counted {
     SignIns,
     /// Logout messages of the provider, by address.
     Logouts,
+    /// Rotations, by key.
+    Rotations,
     /// Signed requests, by key.
     Signed,
     /// Signed requests to a cluster's Ray, by key.
@@ -51,6 +53,7 @@ impl Counted {
             Self::SignIns => (60, 30),
             // One provider tells of everybody.
             Self::Logouts => (1200, 600),
+            Self::Rotations => (6, 1),
             Self::Signed => (600, 600),
             Self::Ray => (3000, 3000),
         };

@@ -26,6 +26,8 @@ pub struct Config {
     pub silent_seconds: u64,
     /// How long requests may finish once the server is asked to stop, in seconds.
     pub drain_seconds: u64,
+    /// How long a key is still taken after its successor was first used, in seconds.
+    pub key_overlap_seconds: u64,
     /// A sentence at the top of every page, for demonstrations.
     pub banner: Option<String>,
     /// Make a new sign-in link for the operator even if one was used before.
@@ -82,6 +84,7 @@ impl Default for Config {
             season_days: 90,
             silent_seconds: 90,
             drain_seconds: 10,
+            key_overlap_seconds: 900,
             banner: None,
             operator_link: false,
             oidc: None,

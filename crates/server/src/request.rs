@@ -350,7 +350,10 @@ pub async fn receive<E: Endpoint>(
             shown.asker = claimed.key.to_string();
             actor
         }
-        Before::Signed(verified) => app.store.take_sequence(verified.with_body(&bytes)?).await?,
+        Before::Signed(verified) => {
+            let old_until = now.plus(app.config.key_overlap_seconds);
+            app.store.take_sequence(verified.with_body(&bytes)?, old_until).await?
+        }
     };
     shown.actor = actor.principal().to_string();
     let query = from_pairs(query_text.as_bytes(), "query")?;

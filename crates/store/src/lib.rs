@@ -28,5 +28,6 @@ pub use books::{
     proof::{LastProof, NewProof, ProofRow},
     public::ModelRow,
     records::RefusalRow,
+    rotation::RotationError,
 };
 pub use error::StoreError;

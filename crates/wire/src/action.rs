@@ -56,6 +56,8 @@ actions! {
     ReadAccount = "read_account";
     /// End a key.
     RevokeKey = "revoke_key";
+    /// Put a new key in the place of the one that signs.
+    RotateKey = "rotate_key";
     /// See the whole network as its operator.
     Operate = "operate";
     /// Judge proofs and set what follows from them.

@@ -144,6 +144,12 @@ endpoints! {
     /// Asks how that stands.
     EnrolPoll: Post "/api/v1/enrolments/poll", NewKey, RequestEnrolment, Json, Nothing, EnrolmentPoll => EnrolmentState, 8 * KIB;
 
+    // -- keys: a new one in the place of an old one ----------------------------------------------------------
+    /// Puts a new key in the signing key's place; both are valid until the new one was in use for a while.
+    KeyRotate: Post "/api/v1/key/rotate", Key, RotateKey, Json, Nothing, RotationRequest => Rotation, 8 * KIB;
+    /// Ends the key that the signing key took the place of, at once.
+    KeySettle: Post "/api/v1/key/settle", Key, RotateKey, Json, Nothing, Nothing => Settled, KIB;
+
     // -- machines ---------------------------------------------------------------------------------------------
     /// What hardware this machine has.
     DescribeInventory: Put "/api/v1/machine/inventory", Key, DescribeMachine, Json, Nothing, Inventory => Registered, 128 * KIB;

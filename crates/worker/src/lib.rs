@@ -8,3 +8,4 @@ pub mod client;
 pub mod enrol;
 pub mod isolation;
 pub mod node;
+pub mod rotate;

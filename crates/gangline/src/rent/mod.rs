@@ -12,6 +12,7 @@ mod package;
 mod proxy;
 mod ray;
 mod receipt;
+mod rotate;
 mod show;
 pub(crate) mod state;
 mod statement;
@@ -35,6 +36,15 @@ pub struct Args {
     /// Print JSON, one object a line, instead of text for people.
     #[arg(long, global = true)]
     json: bool,
+    /// A key older than this many days gets a new one in its place by itself; 0: never.
+    #[arg(
+        long,
+        global = true,
+        value_name = "DAYS",
+        env = "GANGLINE_RENT_ROTATE_AFTER_DAYS",
+        default_value_t = 90
+    )]
+    rotate_after_days: u32,
     #[command(subcommand)]
     command: Command,
 }
@@ -43,6 +53,8 @@ pub struct Args {
 enum Command {
     /// Bind a key made on this machine to your account.
     Login(login::Args),
+    /// Put a new key in the place of this machine's; nobody has to approve.
+    Rotate(rotate::Args),
     /// Say which account this machine's key belongs to.
     Whoami,
     /// List the GPUs that can be hired now.
@@ -117,12 +129,18 @@ pub fn main(args: Args) -> anyhow::Result<()> {
     let state = State::open(args.data)?;
     let output = if args.json { Output::Json } else { Output::Text };
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-    runtime.block_on(run(state, output, args.command))
+    runtime.block_on(async {
+        if !matches!(args.command, Command::Login(_) | Command::Rotate(_)) {
+            rotate::when_due(&state, args.rotate_after_days).await;
+        }
+        run(state, output, args.command).await
+    })
 }
 
 async fn run(state: State, output: Output, command: Command) -> anyhow::Result<()> {
     match command {
         Command::Login(args) => login::run(&state, output, args).await,
+        Command::Rotate(args) => rotate::run(&state, output, args).await,
         Command::Whoami => login::whoami(&state.client()?, output).await,
         Command::Offers => offers::run(&state.client()?, output).await,
         Command::Hire(args) => hire::run(&state.client()?, output, &args).await,

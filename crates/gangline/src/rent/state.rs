@@ -65,7 +65,8 @@ impl State {
         Ok(enrol::load_or_make_key(&self.key_path())?.0)
     }
 
-    fn key_path(&self) -> PathBuf {
+    /// The file of this machine's key.
+    pub fn key_path(&self) -> PathBuf {
         self.folder.join("cli.key")
     }
     fn login_path(&self) -> PathBuf {
@@ -110,8 +111,10 @@ impl State {
                 .hint("log in with `gangline rent login URL`")
         };
         let login = self.login()?.ok_or_else(not_logged_in)?;
-        let key = enrol::load_key(&self.key_path())?.ok_or_else(not_logged_in)?;
-        Ok(Client::new(&login.server, Some(key))?)
+        if !self.key_path().exists() {
+            return Err(not_logged_in().into());
+        }
+        Ok(Client::with_key_file(&login.server, &self.key_path())?)
     }
 }
 

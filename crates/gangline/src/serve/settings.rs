@@ -47,6 +47,10 @@ pub struct Settings {
     /// How long requests may finish once the server is asked to stop, in seconds [default: 10].
     #[arg(long, value_name = "SECONDS", env = "GANGLINE_DRAIN_SECONDS")]
     pub drain_seconds: Option<u64>,
+    /// How long a machine's or command line's old key is still taken after the one in its place was first used,
+    /// in seconds, at most 86400 [default: 900].
+    #[arg(long, value_name = "SECONDS", env = "GANGLINE_KEY_OVERLAP_SECONDS")]
+    pub key_overlap_seconds: Option<u64>,
     /// A sentence at the top of every page, for demonstrations.
     #[arg(long, value_name = "TEXT", env = "GANGLINE_BANNER")]
     pub banner: Option<String>,
@@ -137,6 +141,7 @@ impl Settings {
             season_days: self.season_days.or(other.season_days),
             silent_seconds: self.silent_seconds.or(other.silent_seconds),
             drain_seconds: self.drain_seconds.or(other.drain_seconds),
+            key_overlap_seconds: self.key_overlap_seconds.or(other.key_overlap_seconds),
             banner: self.banner.or(other.banner),
             oidc_issuer: self.oidc_issuer.or(other.oidc_issuer),
             oidc_client_id: self.oidc_client_id.or(other.oidc_client_id),
@@ -205,6 +210,7 @@ impl Settings {
             season_days: self.season_days.unwrap_or(default.season_days),
             silent_seconds: self.silent_seconds.unwrap_or(default.silent_seconds),
             drain_seconds: self.drain_seconds.unwrap_or(default.drain_seconds),
+            key_overlap_seconds: self.key_overlap_seconds.unwrap_or(default.key_overlap_seconds),
             banner: self.banner,
             operator_link: false,
             oidc,
@@ -225,6 +231,14 @@ impl Settings {
                 config.silent_seconds
             ))
             .hint("choose 30 or more")
+            .into());
+        }
+        if config.key_overlap_seconds > 86_400 {
+            return Err(Problem::usage(format!(
+                "an overlap of {} s would keep keys that were replaced for more than a day",
+                config.key_overlap_seconds
+            ))
+            .hint("choose at most 86400")
             .into());
         }
         if !config.listen.ip().is_loopback() && self.plain_http != Some(true) {
@@ -259,6 +273,7 @@ mod tests {
             "period_minutes = 0",
             "season_days = 0",
             "silent_seconds = 5",
+            "key_overlap_seconds = 86401",
             "listen = \"0.0.0.0:7700\"",
         ] {
             let settings: Settings = toml::from_str(bad).unwrap();

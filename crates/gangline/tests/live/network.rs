@@ -242,7 +242,8 @@ pub fn minutes() -> impl Iterator<Item = Minute> {
     (0..300).map(move |back| Minute(now.0 - back))
 }
 
-fn inventory() -> Inventory {
+/// What the machine says it has.
+pub fn inventory() -> Inventory {
     Inventory {
         host: HostFacts {
             name: Label::new("testhost").unwrap(),

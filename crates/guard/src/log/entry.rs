@@ -69,6 +69,8 @@ words! {
         KeyRevoked = "revocation",
         /// Writes were stopped or let go on.
         Freeze = "freeze",
+        /// A key took the place of another.
+        KeyRotated = "rotation",
     }
 }
 
@@ -97,6 +99,16 @@ words! {
 }
 
 words! {
+    /// Whose key was rotated.
+    Holder {
+        /// A machine's.
+        Machine = "machine",
+        /// A command line's.
+        CommandLine = "command_line",
+    }
+}
+
+words! {
     /// What a freeze stops.
     Scope {
         /// Writes signed by one key.
@@ -107,6 +119,15 @@ words! {
         Route = "route",
         /// Writes to every machine and GPU.
         Fleet = "fleet",
+    }
+}
+
+impl From<KeyKind> for Holder {
+    fn from(kind: KeyKind) -> Self {
+        match kind {
+            KeyKind::Machine => Self::Machine,
+            KeyKind::CommandLine => Self::CommandLine,
+        }
     }
 }
 
@@ -183,6 +204,11 @@ pub enum Event {
         /// Whether they are stopped now.
         on: bool,
     },
+    /// A key took the place of another, which goes on for a while.
+    KeyRotated {
+        /// Whose.
+        holder: Holder,
+    },
 }
 
 impl Event {
@@ -198,6 +224,7 @@ impl Event {
             Self::Approval { .. } => Kind::Approval,
             Self::KeyRevoked { .. } => Kind::KeyRevoked,
             Self::Freeze { .. } => Kind::Freeze,
+            Self::KeyRotated { .. } => Kind::KeyRotated,
         }
     }
 }
@@ -285,6 +312,7 @@ impl Entry {
                 line("scope", scope);
                 line("on", &yes_no(*on));
             }
+            Event::KeyRotated { holder } => line("holder", holder),
         }
         line("sealed", &self.sealed);
         out.into_bytes()
@@ -323,6 +351,7 @@ impl Entry {
             Kind::Approval => Event::Approval { what: lines.take("what")? },
             Kind::KeyRevoked => Event::KeyRevoked { keys: lines.take("keys")? },
             Kind::Freeze => Event::Freeze { scope: lines.take("scope")?, on: lines.yes_no("on")? },
+            Kind::KeyRotated => Event::KeyRotated { holder: lines.take("holder")? },
         };
         let entry = Self { at, event, sealed: lines.take("sealed")? };
         if entry.to_bytes() == bytes { Ok(entry) } else { Err(EntryError) }
@@ -373,6 +402,7 @@ pub(super) mod tests {
             Event::Approval { what: Approved::CommandLine },
             Event::KeyRevoked { keys: 2 },
             Event::Freeze { scope: Scope::Fleet, on: true },
+            Event::KeyRotated { holder: Holder::Machine },
         ]
     }
 

@@ -254,6 +254,7 @@ names! {
     key_kind = "On::KeyKind",
     on_enrolment = "On::Enrolment",
     on_key = "On::Key",
+    key = "Who::Key",
     on_identity = "On::Identity",
 }
 
@@ -267,11 +268,24 @@ impl Names {
         match who {
             Principal::Nobody => entity(uid(&self.nobody, "nobody"), []),
             Principal::NewKey(key) => entity(uid(&self.new_key, key.to_string()), []),
-            Principal::Machine { machine, account, key: _ } => entity(
+            Principal::Machine { machine, account, key } => entity(
                 uid(&self.machine, machine.to_string()),
-                [("account", uid(&self.account, account.to_string()))],
+                [
+                    ("account", uid(&self.account, account.to_string())),
+                    ("key", uid(&self.key, key.to_string())),
+                ],
             ),
-            Principal::CommandLine { account, role, key: _ } => person(&self.command_line, account, *role),
+            Principal::CommandLine { account, role, key } => {
+                let account = account.to_string();
+                entity(
+                    uid(&self.command_line, &account),
+                    [
+                        ("account", uid(&self.account, &account)),
+                        ("role", self.roles[*role as usize].clone()),
+                        ("key", uid(&self.key, key.to_string())),
+                    ],
+                )
+            }
             Principal::Person { account, role, session: _ } => person(&self.person, account, *role),
             Principal::Vouched(identity) => entity(uid(&self.vouched, identity.to_string()), []),
             Principal::Job(job) => entity(self.jobs[*job as usize].clone(), []),
@@ -309,7 +323,11 @@ impl Names {
                 )
             }
             Resource::Key(on) => {
-                entity(uid(&self.on_key, on.key.to_string()), [("account", account(&on.account))])
+                let key = on.key.to_string();
+                entity(
+                    uid(&self.on_key, &key),
+                    [("key", uid(&self.key, &key)), ("account", account(&on.account))],
+                )
             }
             Resource::Identity(on) => {
                 let named = on.identity.to_string();

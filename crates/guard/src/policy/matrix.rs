@@ -53,6 +53,7 @@ pub(super) fn resources() -> Vec<(&'static str, Resource)> {
         ("machine enrolment", on::Enrolment { enrolment, kind: KeyKind::Machine }.into()),
         ("command-line enrolment", on::Enrolment { enrolment, kind: KeyKind::CommandLine }.into()),
         ("own key", on::Key { key, account: a }.into()),
+        ("own account's other key", on::Key { key: KeyId::from_bytes([12; 16]), account: a }.into()),
         ("other key", on::Key { key, account: b }.into()),
         ("own identity", on::Identity { identity: Hash([10; 32]) }.into()),
         ("other identity", on::Identity { identity: Hash([11; 32]) }.into()),

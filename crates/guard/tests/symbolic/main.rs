@@ -142,6 +142,14 @@ const BOUNDS: &[Bound] = &[
             when { resource.account == principal.account || principal.role == Who::Role::"operator" };"#,
     },
     Bound {
+        says: "a key is put in the place of another only by that one",
+        actions: &[Action::RotateKey],
+        at_most: "permit (principal is Who::Machine, action, resource is On::Key)
+            when { resource.key == principal.key && resource.account == principal.account };
+            permit (principal is Who::CommandLine, action, resource is On::Key)
+            when { resource.key == principal.key && resource.account == principal.account };",
+    },
+    Bound {
         says: "only an operator sees the network from inside",
         actions: &[Action::Operate],
         at_most: r#"permit (principal is Who::Person, action, resource)

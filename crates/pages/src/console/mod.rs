@@ -41,6 +41,17 @@ pub struct KeyRow {
     pub last_used_at: UnixSeconds,
     /// When it was revoked; `None` while it is valid.
     pub revoked_at: Option<UnixSeconds>,
+    /// The key in whose place it is.
+    pub follows: Option<KeyId>,
+    /// When it ends, or ended, by itself: another is in its place, or it waits for its first use.
+    pub ends_at: Option<UnixSeconds>,
+}
+
+impl KeyRow {
+    /// Whether it has ended by itself.
+    pub(crate) fn has_ended(&self, now: &UnixSeconds) -> bool {
+        self.ends_at.is_some_and(|at| at <= *now)
+    }
 }
 
 /// One hired cluster.

@@ -19,6 +19,9 @@ fn key_rows(d: &mut Dice, w: &Words, count: u64) -> Vec<KeyRow> {
             enrolled_at: UnixSeconds(NOW.0 - 400_000 - i * 86_000),
             last_used_at: UnixSeconds(if i == 3 { 0 } else { NOW.0 - 20 * i }),
             revoked_at: (i == 1).then_some(UnixSeconds(NOW.0 - 7_000)),
+            follows: (i % 2 == 0).then(|| KeyId::from_bytes(d.bytes())),
+            ends_at: [None, None, Some(UnixSeconds(NOW.0 + 600)), Some(UnixSeconds(NOW.0 - 600))]
+                [i as usize % 4],
         })
         .collect()
 }

@@ -9,12 +9,9 @@ use gangline_rules::{
 };
 use gangline_store::{ClosedCluster, ClusterRow};
 use gangline_types::{Text, UnixSeconds, cluster::ClusterState, receipt::EndedBecause};
-use gangline_wire::{
-    PublicKey,
-    api::{
-        cluster::SignedReceipt,
-        machine::{NodeOrder, Observed, ObservedCluster, Order, Want},
-    },
+use gangline_wire::api::{
+    cluster::SignedReceipt,
+    machine::{NodeOrder, Observed, ObservedCluster, Order, Want},
 };
 
 use crate::{app::App, edge, error::ApiError};
@@ -91,10 +88,10 @@ async fn countersign(
     if signed.machine_signature.is_some() {
         return Ok(());
     }
-    let key =
-        app.store.machine_public_key(supply.on().machine).await?.and_then(|k| PublicKey::from_bytes(&k).ok());
+    let keys = app.store.machine_public_keys(supply.on().machine).await?;
     let bytes = STANDARD.decode(signature).unwrap_or_default();
-    if key.is_some_and(|key| key.verifies(&signed.receipt.signing_bytes(), &bytes)) {
+    let told = signed.receipt.signing_bytes();
+    if keys.iter().any(|key| key.verifies(&told, &bytes)) {
         let both = SignedReceipt { machine_signature: Some(signature.to_owned()), ..signed.clone() };
         app.store.countersign(supply, row.resource.cluster, &both).await?;
         announce(app, &row.resource);

@@ -3,6 +3,7 @@
 pub mod account;
 pub mod cluster;
 pub mod enrol;
+pub mod key;
 pub mod log;
 pub mod machine;
 pub mod network;
@@ -20,6 +21,7 @@ pub fn all(api: Api) -> Api {
     let api = log::routes(api);
     let api = pages::routes(api);
     let api = enrol::routes(api);
+    let api = key::routes(api);
     let api = machine::routes(api);
     let api = proof::routes(api);
     let api = account::routes(api);

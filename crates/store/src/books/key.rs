@@ -35,6 +35,10 @@ pub struct KeyRow {
     pub last_used_at: UnixSeconds,
     /// When it was ended.
     pub revoked_at: Option<UnixSeconds>,
+    /// The key in whose place it is.
+    pub follows: Option<KeyId>,
+    /// When it ends by itself: another is in its place, or it is and was not used yet.
+    pub ends_at: Option<UnixSeconds>,
 }
 
 answered! { Store,
@@ -42,13 +46,19 @@ answered! { Store,
     async fn key(&self, key: KeyId) -> Result<Option<KeyRecord>, StoreError>;
 
     /// Takes a verified request's sequence number; only then is its sender an actor. The number is
-    /// durable before the request acts, so a copy stays a copy over a restart.
-    async fn take_sequence(&self, authenticated: Authenticated) -> Result<Actor, SequenceError>;
+    /// durable before the request acts, so a copy stays a copy over a restart. The first use of a key that
+    /// took the place of another lets that one end at `old_until`.
+    async fn take_sequence(
+        &self,
+        authenticated: Authenticated,
+        old_until: UnixSeconds,
+    ) -> Result<Actor, SequenceError>;
 
     /// A key as a resource.
     async fn key_resource(&self, key: KeyId) -> Result<Option<on::Key>, StoreError>;
 
-    /// Ends the permit's key: from now on nothing signed by it counts.
+    /// Ends the permit's key, and every key of its line: from now on nothing signed by them counts. Whoever
+    /// stole a key may have put another in its place.
     async fn revoke_key(&self, permit: Permit<act::RevokeKey>) -> Result<(), StoreError>;
 
     /// The account's keys, newest first, at most 200.

@@ -14,6 +14,7 @@ pub mod project;
 pub mod proof;
 pub mod public;
 pub mod records;
+pub mod rotation;
 pub mod snapshot;
 
 use std::path::Path;

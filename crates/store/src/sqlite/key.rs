@@ -19,7 +19,7 @@ use crate::{
 /// Sequence numbers in a second.
 const MICROS: u64 = 1_000_000;
 
-fn public_key(row: &SqliteRow) -> Result<PublicKey, StoreError> {
+pub(crate) fn public_key(row: &SqliteRow) -> Result<PublicKey, StoreError> {
     let bytes: [u8; 32] =
         row.bytes("public_key")?.try_into().map_err(|_| StoreError::Malformed("column public_key".into()))?;
     PublicKey::from_bytes(&bytes).map_err(|e| StoreError::Malformed(e.to_string()))
@@ -39,13 +39,15 @@ fn key_row(row: &SqliteRow) -> Result<KeyRow, StoreError> {
         created_at: row.at("created_at")?,
         last_used_at: UnixSeconds(sequences(row)?.newest() / MICROS),
         revoked_at: row.at_or_none("revoked_at")?,
+        follows: row.id_or_none("follows")?,
+        ends_at: row.at_or_none("ends_at")?,
     })
 }
 
 impl SqliteStore {
     /// What the guard must know of a key.
     pub async fn key(&self, key: KeyId) -> Result<Option<KeyRecord>, StoreError> {
-        let row = sqlx::query("SELECT k.public_key, k.kind, k.account, k.machine, k.revoked_at, a.role FROM key k JOIN account a ON a.id = k.account WHERE k.id = ?")
+        let row = sqlx::query("SELECT k.public_key, k.kind, k.account, k.machine, k.revoked_at, k.ends_at, a.role FROM key k JOIN account a ON a.id = k.account WHERE k.id = ?")
             .bind(key.blob())
             .fetch_optional(&self.read)
             .await
@@ -58,17 +60,23 @@ impl SqliteStore {
                 role: r.word("role")?,
                 machine: r.id_or_none::<MachineId>("machine")?,
                 revoked_at: r.at_or_none("revoked_at")?,
+                ends_at: r.at_or_none("ends_at")?,
             })
         })
         .transpose()
     }
 
     /// Takes a verified request's sequence number; only then is its sender an actor. The number is
-    /// durable before the request acts, so a copy stays a copy over a restart.
-    pub async fn take_sequence(&self, authenticated: Authenticated) -> Result<Actor, SequenceError> {
+    /// durable before the request acts, so a copy stays a copy over a restart. The first use of a key that
+    /// took the place of another lets that one end at `old_until`.
+    pub async fn take_sequence(
+        &self,
+        authenticated: Authenticated,
+        old_until: UnixSeconds,
+    ) -> Result<Actor, SequenceError> {
         let doing = "taking a sequence number";
         let mut tx = self.begin(doing).await?;
-        let row = sqlx::query("SELECT sequences FROM key WHERE id = ?")
+        let row = sqlx::query("SELECT sequences, follows FROM key WHERE id = ?")
             .bind(authenticated.key().blob())
             .fetch_optional(&mut *tx)
             .await
@@ -76,6 +84,7 @@ impl SqliteStore {
             .ok_or(StoreError::Gone("the key is gone"))?;
         let mut seen = sequences(&row)?;
         let sequence = authenticated.sequence();
+        let replaced: Option<KeyId> = if seen.newest() == 0 { row.id_or_none("follows")? } else { None };
         let fresh = seen
             .take(sequence)
             .map_err(|newest| SequenceError::Replayed(Refusal::Replayed { sequence, newest }))?;
@@ -85,6 +94,19 @@ impl SqliteStore {
             .execute(&mut *tx)
             .await
             .map_err(StoreError::sql(doing))?;
+        if let Some(replaced) = replaced {
+            sqlx::query("UPDATE key SET ends_at = NULL WHERE id = ?")
+                .bind(authenticated.key().blob())
+                .execute(&mut *tx)
+                .await
+                .map_err(StoreError::sql(doing))?;
+            sqlx::query("UPDATE key SET ends_at = ?1 WHERE id = ?2 AND revoked_at IS NULL AND (ends_at IS NULL OR ends_at > ?1)")
+                .bind(old_until.0 as i64)
+                .bind(replaced.blob())
+                .execute(&mut *tx)
+                .await
+                .map_err(StoreError::sql(doing))?;
+        }
         commit(tx, doing).await?;
         Ok(authenticated.into_actor(fresh))
     }
@@ -99,11 +121,12 @@ impl SqliteStore {
         row.map(|r| Ok(on::Key { key: r.id("id")?, account: r.id("account")? })).transpose()
     }
 
-    /// Ends the permit's key: from now on nothing signed by it counts.
+    /// Ends the permit's key, and every key of its line: from now on nothing signed by them counts. Whoever
+    /// stole a key may have put another in its place.
     pub async fn revoke_key(&self, permit: Permit<act::RevokeKey>) -> Result<(), StoreError> {
         let doing = "revoking a key";
         let mut tx = self.begin(doing).await?;
-        let ended = sqlx::query("UPDATE key SET revoked_at = ? WHERE id = ? AND revoked_at IS NULL")
+        let ended = sqlx::query("UPDATE key SET revoked_at = ?1 WHERE revoked_at IS NULL AND (id = ?2 OR id = (SELECT line FROM key WHERE id = ?2) OR line = (SELECT coalesce(line, id) FROM key WHERE id = ?2))")
             .bind(permit.at().0 as i64)
             .bind(permit.on().key.blob())
             .execute(&mut *tx)
@@ -111,7 +134,7 @@ impl SqliteStore {
             .map_err(StoreError::sql(doing))?
             .rows_affected();
         if ended > 0 {
-            log_entry(&mut tx, &permit, Event::KeyRevoked { keys: 1 }, "revoked").await?;
+            log_entry(&mut tx, &permit, Event::KeyRevoked { keys: ended as u32 }, "revoked").await?;
         }
         audit(&mut tx, &permit, "revoked").await?;
         commit(tx, doing).await

@@ -18,6 +18,7 @@ mod project;
 mod proof;
 mod public;
 mod records;
+mod rotation;
 mod snapshot;
 
 pub(crate) use open::SqliteStore;

@@ -1,7 +1,7 @@
 //! Binding a new key to an account: the device flow of RFC 8628, where what is granted is not a token
 //! but the enrolment of a key that never leaves its machine.
 
-use gangline_types::{EnrolmentId, Label, Text};
+use gangline_types::{EnrolmentId, KeyId, Label, Seconds, Text, UnixSeconds};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -66,6 +66,42 @@ pub struct EnrolmentPoll {
     pub enrolment: EnrolmentId,
     /// The same key.
     pub public_key: PublicKey,
+}
+
+/// Asks that another key take the place of the one that signs this; proves that whoever asks holds both.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RotationRequest {
+    /// The new key.
+    pub public_key: PublicKey,
+    /// 64 bytes of signature by the new key over [`rotation_bytes`], base64url.
+    pub proof: Text<86>,
+}
+
+/// A key that was put in another's place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Rotation {
+    /// The new key.
+    pub key: KeyId,
+    /// The one it takes the place of.
+    pub follows: KeyId,
+    /// How long the old one is still taken once the new one was first used.
+    pub overlap: Seconds,
+    /// The new one ends if it was not used by then.
+    pub unused_until: UnixSeconds,
+}
+
+/// A key that was ended because another has taken its place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Settled {
+    /// Which.
+    pub ended: KeyId,
+}
+
+/// What a new key signs to show that it is held by whoever puts it in the place of `old`, at the server that is
+/// called `authority` (host and port as in the request).
+pub fn rotation_bytes(authority: &str, old: KeyId, new: &PublicKey) -> Vec<u8> {
+    format!("gangline key rotation 1\n{}\n{old}\n{new}\n", authority.to_ascii_lowercase()).into_bytes()
 }
 
 /// How an enrolment stands.

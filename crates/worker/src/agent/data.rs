@@ -12,10 +12,15 @@ use std::{
 use gangline_wire::SigningKey;
 use serde::{Serialize, de::DeserializeOwned};
 
+use super::inventory::SlotKey;
 use crate::enrol;
 
 /// The machine key's seed; nobody else may read it.
 pub(crate) const KEY: &str = "machine.key";
+/// The machine's next key, until the server has it.
+pub(crate) const KEY_NEXT: &str = "machine.key.next";
+/// What the slots of this machine's GPUs are hashed with, once its key is not the first; nobody else may read it.
+pub(crate) const SLOTS: &str = "slots.key";
 /// The owner's settings.
 pub(crate) const SETTINGS: &str = "worker.toml";
 /// Which network this machine joined; no secret.
@@ -214,6 +219,39 @@ impl DataDir {
         }
         let path = self.file(KEY);
         enrol::load_or_make_key(&path).map_err(|source| DataError::Key { path, source })
+    }
+
+    /// What slots are hashed with: what was kept of the machine's first key, or that key if it is still in place.
+    ///
+    /// # Errors
+    /// If the file cannot be read, others may read it, or it holds something else.
+    pub(crate) fn slot_key(&self, key: &SigningKey) -> Result<SlotKey, DataError> {
+        let path = self.file(SLOTS);
+        let held = match fs::read(&path) {
+            Ok(held) => zeroize::Zeroizing::new(held),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(SlotKey::of(key)),
+            Err(source) => return Err(DataError::Io { doing: "read", path, source }),
+        };
+        let facts = fs::metadata(&path).map_err(|source| DataError::Io {
+            doing: "look at",
+            path: path.clone(),
+            source,
+        })?;
+        private(&path, &facts, 0o077, 0o600)?;
+        SlotKey::from_bytes(&held).ok_or_else(|| DataError::Malformed {
+            path,
+            why: format!("expected 32 bytes, found {}", held.len()),
+            hint: "restore it from a backup; without it this machine's GPUs get new ids",
+        })
+    }
+
+    /// Keeps what slots are hashed with before another key takes the place of `key`.
+    ///
+    /// # Errors
+    /// As [`Self::slot_key`], and if it cannot be written.
+    pub(crate) fn keep_slot_key(&self, key: &SigningKey) -> Result<(), DataError> {
+        let slot_key = self.slot_key(key)?;
+        if self.file(SLOTS).exists() { Ok(()) } else { self.write(SLOTS, slot_key.bytes(), true) }
     }
 
     /// The text of a file; none if there is no such file.

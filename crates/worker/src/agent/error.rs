@@ -63,6 +63,9 @@ pub enum AgentError {
         /// The server's words.
         why: String,
     },
+    /// No new key took the place of this machine's, which works as before.
+    #[error("this machine's key was not replaced; it works as before")]
+    Rotate(#[source] crate::rotate::RotateError),
     /// Not one of this machine's GPUs.
     #[error("this machine has no GPU {asked} (hint: `gangline worker status` lists them)")]
     NoSuchGpu {

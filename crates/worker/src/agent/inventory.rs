@@ -39,15 +39,30 @@ fn pci_key(address: &str) -> Option<String> {
     Some(format!("{domain:04x}:{}", rest.to_ascii_lowercase()))
 }
 
-/// What slots are hashed with: only this machine can make it.
-fn slot_key(key: &SigningKey) -> Zeroizing<[u8; 32]> {
-    Zeroizing::new(blake3::derive_key("gangline 2026 slots of a machine's GPUs", key.seed().as_ref()))
+/// What slots are hashed with: only this machine can make it. It stays when the machine gets another key.
+pub(crate) struct SlotKey(Zeroizing<[u8; 32]>);
+
+impl SlotKey {
+    /// Of the machine's first key.
+    pub(crate) fn of(first: &SigningKey) -> Self {
+        Self(Zeroizing::new(blake3::derive_key(
+            "gangline 2026 slots of a machine's GPUs",
+            first.seed().as_ref(),
+        )))
+    }
+    /// As it was kept.
+    pub(crate) fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        bytes.try_into().ok().map(|bytes| Self(Zeroizing::new(bytes)))
+    }
+    /// To be kept where nobody else can read it.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        self.0.as_slice()
+    }
 }
 
 /// The GPUs of a machine, at most [`GPUS_MAX`]. A card that two drivers or interfaces show is one GPU:
 /// the first is taken.
-pub(crate) fn gpus(probe: &Probe, key: &SigningKey) -> Vec<LocalGpu> {
-    let slot_key = slot_key(key);
+pub(crate) fn gpus(probe: &Probe, slot_key: &SlotKey) -> Vec<LocalGpu> {
     let nvidia: BTreeMap<String, &NvidiaDevice> =
         probe.nvidia.iter().filter_map(|d| Some((pci_key(&d.pci_address)?, d))).collect();
     let mut seen = BTreeMap::<String, usize>::new();
@@ -69,7 +84,7 @@ pub(crate) fn gpus(probe: &Probe, key: &SigningKey) -> Vec<LocalGpu> {
         let place = if address.is_some() { place } else { format!("{place} {before}") };
         gpus.push(LocalGpu {
             claim: GpuClaim {
-                slot: Hash(*blake3::keyed_hash(&slot_key, place.as_bytes()).as_bytes()),
+                slot: Hash(*blake3::keyed_hash(&slot_key.0, place.as_bytes()).as_bytes()),
                 model: Text::lossy(&adapter.name),
                 kind: adapter.kind,
                 backend: adapter.backend,
@@ -109,7 +124,7 @@ pub async fn show(data: &DataDir, executable: &Executable, reporter: &Reporter) 
     let settings = Settings::load(data)?;
     let probe = child::probe(executable).await?;
     // Without a machine key the slots mean nothing, so none are shown.
-    let key = SigningKey::from_seed(&Zeroizing::new([0; 32]));
+    let key = SlotKey(Zeroizing::new([0; 32]));
     let host = host::facts(&settings.name, probe.nvidia_driver.as_deref());
     let gpus = gpus(&probe, &key);
     if reporter.is_machine() {
@@ -194,7 +209,7 @@ mod tests {
     }
     fn slots(adapters: &[FoundAdapter], n: u8) -> Vec<Hash> {
         let probe = Probe { adapters: adapters.to_vec(), ..Probe::default() };
-        gpus(&probe, &key(n)).into_iter().map(|g| g.claim.slot).collect()
+        gpus(&probe, &SlotKey::of(&key(n))).into_iter().map(|g| g.claim.slot).collect()
     }
 
     #[test]
@@ -234,7 +249,7 @@ mod tests {
             nvidia: vec![device],
             ..Probe::default()
         };
-        let found = gpus(&probe, &key(1));
+        let found = gpus(&probe, &SlotKey::of(&key(1)));
         assert_eq!(found[0].nvidia.as_ref().map(|d| d.index), Some(3));
         assert_eq!(found[0].claim.memory_bytes, 80 << 30);
         assert_eq!((found[1].nvidia.as_ref(), found[1].claim.memory_bytes), (None, 0));

@@ -10,7 +10,7 @@ use gangline_wire::{api::enrol::KeyKind, endpoints::Me};
 
 use super::{
     child::Executable,
-    data::{BEATS, CLUSTERS, DataDir, Joined, KEY, REGISTERED, STATUS},
+    data::{BEATS, CLUSTERS, DataDir, Joined, KEY, KEY_NEXT, REGISTERED, SLOTS, STATUS},
     error::AgentError,
     host,
     preflight::{self, Severity, chain},
@@ -69,7 +69,8 @@ pub async fn join(options: &JoinOptions, reporter: &Reporter) -> Result<(), Agen
     ));
     let probe = seen.probe.as_ref().and_then(|p| p.as_ref().ok());
     let facts = host::facts(&settings.name, probe.and_then(|p| p.nvidia_driver.as_deref()));
-    let gpus = probe.map_or(0, |p| super::inventory::gpus(p, &key).len());
+    let slot_key = data.slot_key(&key)?;
+    let gpus = probe.map_or(0, |p| super::inventory::gpus(p, &slot_key).len());
     let summary = host::summary(&facts, gpus);
     let name =
         if facts.name.as_str().is_empty() { Label::lossy("unnamed machine") } else { facts.name.clone() };
@@ -123,8 +124,8 @@ pub async fn join(options: &JoinOptions, reporter: &Reporter) -> Result<(), Agen
         Err(EnrolError::Ask { source, .. }) if source.code() == Some("already_enrolled") => {
             match known(&client).await {
                 Ok(()) => {}
-                Err(error) if error.code() == Some("revoked_key") => {
-                    data.remove(KEY)?;
+                Err(error) if matches!(error.code(), Some("revoked_key" | "ended_key")) => {
+                    forget_key(data)?;
                     return Err(AgentError::KeyEnded { why: error.to_string() });
                 }
                 Err(source) => {
@@ -170,9 +171,9 @@ async fn already(data: &DataDir, url: &str, reporter: &Reporter) -> Result<bool,
             Ok(true)
         }
         Err(error) => match error.code() {
-            Some("revoked_key") => {
+            Some("revoked_key" | "ended_key") => {
                 reporter.say(&format!("The network ended this machine's key ({error}); a new one is made."));
-                data.remove(KEY)?;
+                forget_key(data)?;
                 data.remove(super::data::JOINED)?;
                 Ok(false)
             }
@@ -189,6 +190,11 @@ async fn already(data: &DataDir, url: &str, reporter: &Reporter) -> Result<bool,
             }),
         },
     }
+}
+
+/// Puts away a key that the network has ended, and what belongs to it alone.
+fn forget_key(data: &DataDir) -> Result<(), super::data::DataError> {
+    [KEY, KEY_NEXT, SLOTS].into_iter().try_for_each(|file| data.remove(file))
 }
 
 /// Asks something that only a machine's key may ask and that changes nothing.

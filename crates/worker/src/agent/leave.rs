@@ -5,7 +5,7 @@ use gangline_wire::endpoints::{Beats, MachineLeave};
 
 use super::{
     beats::Buffer,
-    data::{BEATS, CLUSTERS, DataDir, INTENT, JOINED, Joined, KEY, REGISTERED, STATUS},
+    data::{BEATS, CLUSTERS, DataDir, INTENT, JOINED, Joined, KEY, KEY_NEXT, REGISTERED, SLOTS, STATUS},
     error::AgentError,
     inventory::version,
     report::Reporter,
@@ -30,13 +30,13 @@ pub async fn leave(data: &DataDir, reporter: &Reporter) -> Result<(), AgentError
     match client.call::<MachineLeave>(&[], &Default::default(), &Default::default()).await {
         Ok(_) => reporter
             .say(&format!("{} was told: its GPUs are retired, its key is of no use any more.", joined.url)),
-        Err(e) if matches!(e.code(), Some("revoked_key" | "unknown_key")) => {
+        Err(e) if matches!(e.code(), Some("revoked_key" | "ended_key" | "unknown_key")) => {
             reporter.say(&format!("{} had already ended this machine's key.", joined.url));
         }
         Err(e) => return Err(failed(e)),
     }
     // First what a running worker looks at.
-    for file in [JOINED, KEY, REGISTERED, BEATS, CLUSTERS, INTENT, STATUS] {
+    for file in [JOINED, KEY, KEY_NEXT, SLOTS, REGISTERED, BEATS, CLUSTERS, INTENT, STATUS] {
         data.remove(file)?;
     }
     reporter.event(serde_json::json!({"event": "left", "url": joined.url}));

@@ -11,7 +11,7 @@ use super::{
     beats::{self, Buffer},
     child::{self, Executable},
     clusters::{self, Clusters},
-    data::{DataDir, Joined, REGISTERED, STATUS},
+    data::{DataDir, Joined, KEY, REGISTERED, STATUS},
     error::AgentError,
     host,
     intent::Intent,
@@ -20,7 +20,7 @@ use super::{
     progress::Bars,
     proving,
     report::Reporter,
-    sandbox,
+    rotate, sandbox,
     settings::{Isolation, Settings},
     shared::{End, Shared, now},
     status::{GpuStatus, Status},
@@ -64,7 +64,7 @@ pub async fn run(options: RunOptions, reporter: &Reporter) -> Result<Ended, Agen
     let not_joined = || AgentError::NotJoined { data: data.path().into() };
     let joined = Joined::load(&data)?.ok_or_else(not_joined)?;
     data.prepare()?;
-    let key = data.key()?.ok_or_else(not_joined)?;
+    let fingerprint = data.key()?.ok_or_else(not_joined)?.public().fingerprint();
     let settings = Settings::load(&data)?;
     let intent = Intent::load(&data)?;
     let buffer = Buffer::load(&data)?;
@@ -72,7 +72,7 @@ pub async fn run(options: RunOptions, reporter: &Reporter) -> Result<Ended, Agen
     let _lock = data.lock()?;
 
     let failed = |source| AgentError::Client { doing: "start the worker", source };
-    let client = Client::new(&joined.url, Some(key)).map_err(failed)?;
+    let client = Client::with_key_file(&joined.url, &data.file(KEY)).map_err(failed)?;
     let mut problems = Vec::new();
     match sandbox::sweep_leftovers(&data).await {
         Ok(found) if found.is_empty() => {}
@@ -88,7 +88,7 @@ pub async fn run(options: RunOptions, reporter: &Reporter) -> Result<Ended, Agen
     let status = Status {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         server: joined.url.clone(),
-        fingerprint: joined.fingerprint.clone(),
+        fingerprint: fingerprint.clone(),
         name: host::facts(&settings.name, None).name.to_string(),
         pid: std::process::id(),
         started_at: now(),
@@ -103,16 +103,15 @@ pub async fn run(options: RunOptions, reporter: &Reporter) -> Result<Ended, Agen
     let bars = Bars::new(reporter.is_machine());
     let shared = Arc::new(Shared::new(client, data, settings, executable, bars, status));
     let clusters = Arc::new(Clusters::new(Arc::clone(&shared), sandbox, known));
-    tracing::info!(server = joined.url, fingerprint = joined.fingerprint, data = %shared.data.path().display(), "the worker runs");
-    reporter.event(
-        serde_json::json!({"event": "running", "server": joined.url, "fingerprint": joined.fingerprint}),
-    );
-    reporter
-        .say(&format!("This machine works for {} (key {}); ctrl-c ends it.", joined.url, joined.fingerprint));
+    tracing::info!(server = joined.url, fingerprint, data = %shared.data.path().display(), "the worker runs");
+    reporter.event(serde_json::json!({"event": "running", "server": joined.url, "fingerprint": fingerprint}));
+    reporter.say(&format!("This machine works for {} (key {}); ctrl-c ends it.", joined.url, fingerprint));
 
     let writing = tokio::spawn(write_status(Arc::clone(&shared)));
     let listening = tokio::spawn(listen(Arc::clone(&shared)));
     let watching = tokio::spawn(watch_files(Arc::clone(&shared)));
+    let rotating = Arc::clone(&shared);
+    let rotating = tokio::spawn(async move { rotate::when_due(&rotating).await });
     let working = tokio::spawn(work(Arc::clone(&shared), Arc::clone(&clusters), buffer));
     shared.stop.cancelled().await;
     let end = settle(&shared).await;
@@ -128,7 +127,7 @@ pub async fn run(options: RunOptions, reporter: &Reporter) -> Result<Ended, Agen
     if tokio::time::timeout(STOP_WITHIN, down).await.is_err() {
         tracing::error!("something did not end in time; the next start removes what is left");
     }
-    for task in [writing, listening, watching] {
+    for task in [writing, listening, watching, rotating] {
         task.abort();
         let _ = task.await;
     }
@@ -259,7 +258,10 @@ async fn local(shared: &Shared) -> Result<(Vec<LocalGpu>, Option<String>), ()> {
     });
     let probe = probed.map_err(drop)?;
     let key = shared.client.key().ok_or(())?;
-    Ok((inventory::gpus(&probe, key), probe.nvidia_driver))
+    let slot_key = shared.data.slot_key(&key).map_err(|e| {
+        tracing::error!(error = chain(&e), "no inventory: the GPUs cannot be told apart");
+    })?;
+    Ok((inventory::gpus(&probe, &slot_key), probe.nvidia_driver))
 }
 
 /// Looks at the machine and tells the server. `Ok(false)`: the server was not told; an error: the

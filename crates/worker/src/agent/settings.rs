@@ -60,6 +60,20 @@ impl Default for RentSettings {
     }
 }
 
+/// How the machine's key is kept.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct KeySettings {
+    /// A key older than this many days gets a new one in its place, 0 to 3650; 0: never by itself.
+    pub rotate_after_days: u32,
+}
+
+impl Default for KeySettings {
+    fn default() -> Self {
+        Self { rotate_after_days: 90 }
+    }
+}
+
 /// The whole file.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -68,6 +82,8 @@ pub struct Settings {
     pub name: Label,
     /// What is for hire.
     pub rent: RentSettings,
+    /// How the machine's key is kept.
+    pub key: KeySettings,
 }
 
 /// Each setting with its default and what it means.
@@ -75,6 +91,11 @@ const TEMPLATE: &str = r#"# Settings of this Gangline worker. Restart the worker
 
 # What this machine is called in your console; empty: its host name. The public never sees it.
 name = ""
+
+[key]
+# A key older than this many days gets a new one in its place by itself, without anybody's approval and without
+# a pause; 0: never. `gangline worker rotate` does it at any time.
+rotate_after_days = 90
 
 [rent]
 # Whether renters may hire this machine's GPUs. Without it the machine still proves, beats and earns.
@@ -121,6 +142,12 @@ impl Settings {
                 e.span().and_then(|s| text.get(..s.start)).map(|before| before.matches('\n').count() + 1);
             format!("{}{}", line.map(|l| format!("line {l}: ")).unwrap_or_default(), e.message())
         })?;
+        if settings.key.rotate_after_days > 3650 {
+            return Err(format!(
+                "key.rotate_after_days is {}; it must be 0 to 3650",
+                settings.key.rotate_after_days
+            ));
+        }
         if !(1..=168).contains(&settings.rent.hours_max) {
             return Err(format!("rent.hours_max is {}; it must be 1 to 168", settings.rent.hours_max));
         }
@@ -197,6 +224,7 @@ mod tests {
     fn a_mistake_is_named_with_its_line() {
         for (text, expected) in [
             ("name = 'x'\n[rent]\nenabeld = false", "line 3: unknown field `enabeld`"),
+            ("[key]\nrotate_after_days = 3651", "key.rotate_after_days is 3651"),
             ("[rent]\nhours_max = 0", "rent.hours_max is 0"),
             ("[rent]\nisolation = 'docker'", "line 2: unknown variant `docker`"),
             ("[rent]\nprice_per_hour_micro = -1", "line 2"),

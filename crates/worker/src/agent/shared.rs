@@ -161,7 +161,7 @@ impl Shared {
     pub(crate) fn failed(&self, doing: &'static str, error: &ClientError) {
         let why = chain(error);
         match error.code() {
-            Some("revoked_key" | "unknown_key") => {
+            Some("revoked_key" | "ended_key" | "unknown_key") => {
                 tracing::error!(doing, why, "the network does not take this machine's key any more");
                 self.end(End::KeyEnded(why));
             }

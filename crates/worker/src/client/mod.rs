@@ -3,12 +3,18 @@
 //!
 //! Knows nothing of what the requests mean.
 
+mod held;
+
+use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use gangline_types::{UnixMillis, UnixSeconds};
 use gangline_wire::{Endpoint, ErrorBody, Media, Method, SigningKey, sig};
 use serde::Serialize;
+
+use crate::enrol::KeyFileError;
+use held::Held;
 
 /// How long a plain request may take; waiting ones say so themselves.
 const REQUEST_SECONDS_MAX: u64 = 60;
@@ -28,6 +34,15 @@ pub enum ClientError {
         /// What is wrong with it.
         why: &'static str,
     },
+    /// There is no key to sign with.
+    #[error("there is no key in {}", path.display())]
+    NoKey {
+        /// Where it should be.
+        path: std::path::PathBuf,
+    },
+    /// The key's file cannot be used.
+    #[error(transparent)]
+    KeyFile(#[from] KeyFileError),
     /// Nobody answered. "Could not ask" is never "no".
     #[error("the server at {url} could not be reached")]
     Unreachable {
@@ -78,7 +93,7 @@ pub struct Client {
     base: reqwest::Url,
     authority: String,
     http: reqwest::Client,
-    key: Option<SigningKey>,
+    key: Held,
     sequence: AtomicU64,
 }
 
@@ -91,6 +106,20 @@ pub fn now() -> UnixMillis {
 impl Client {
     /// A client of the server at `url` (scheme, host and port; nothing else).
     pub fn new(url: &str, key: Option<SigningKey>) -> Result<Self, ClientError> {
+        Self::signing_with(url, key.map_or(Held::Nothing, Held::Fixed))
+    }
+
+    /// A client that signs with the key in the file `key`, and after that was replaced with the one that took
+    /// its place.
+    ///
+    /// # Errors
+    /// If the URL cannot be used, or the file holds no key that may be used.
+    pub fn with_key_file(url: &str, key: &Path) -> Result<Self, ClientError> {
+        let held = Held::file(key)?.ok_or_else(|| ClientError::NoKey { path: key.to_owned() })?;
+        Self::signing_with(url, held)
+    }
+
+    fn signing_with(url: &str, key: Held) -> Result<Self, ClientError> {
         let bad = |why| ClientError::BadUrl { url: url.to_owned(), why };
         let base = reqwest::Url::parse(url).map_err(|_| bad("it cannot be read"))?;
         if !matches!(base.scheme(), "http" | "https") {
@@ -130,9 +159,13 @@ impl Client {
     pub fn base(&self) -> &str {
         self.base.as_str().trim_end_matches('/')
     }
-    /// The key requests are signed with.
-    pub fn key(&self) -> Option<&SigningKey> {
-        self.key.as_ref()
+    /// Host and port as requests name them and signatures cover them.
+    pub fn authority(&self) -> &str {
+        &self.authority
+    }
+    /// The key requests are signed with now.
+    pub fn key(&self) -> Option<SigningKey> {
+        self.key.key()
     }
 
     /// Greater than every number this key used before, also in other processes: microseconds of the
@@ -155,7 +188,7 @@ impl Client {
         query: &str,
         body: &[u8],
     ) -> Vec<(&'static str, String)> {
-        let Some(key) = &self.key else { return Vec::new() };
+        let Some(key) = self.key.key() else { return Vec::new() };
         let covered = sig::Covered {
             method,
             authority: &self.authority,
@@ -164,7 +197,7 @@ impl Client {
             body_digest: sig::digest(body),
             sequence: self.next_sequence(),
         };
-        sig::sign(&covered, UnixSeconds(now().0 / 1000), key).to_vec()
+        sig::sign(&covered, UnixSeconds(now().0 / 1000), &key).to_vec()
     }
 
     /// A signed request of any kind; the answer is passed on as it is. `path` is percent-encoded.

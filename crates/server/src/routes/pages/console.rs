@@ -29,6 +29,8 @@ pub fn key_row(row: gangline_store::KeyRow, account: String, now: UnixSeconds) -
         // By the signer's clock, which may be a little ahead.
         last_used_at: row.last_used_at.min(now),
         revoked_at: row.revoked_at,
+        follows: row.follows,
+        ends_at: row.ends_at,
     }
 }
 
