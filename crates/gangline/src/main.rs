@@ -9,6 +9,7 @@ mod guard;
 mod inert;
 mod logging;
 mod problem;
+mod proof;
 mod rent;
 mod serve;
 mod verify;
@@ -51,6 +52,8 @@ enum Command {
     Witness(audit::witness::Args),
     /// Score the network's anomaly detector on labelled series.
     Guard(guard::Args),
+    /// See how well proofs tell GPUs apart, and judge measurements of your own.
+    Proof(proof::Args),
     /// Watch a whole network on this machine: join, prove, earn, rent, and attacks that fail.
     Demo(Box<demo::Args>),
     /// The main process inside a sandbox; the worker starts it.
@@ -74,6 +77,7 @@ impl Command {
             Self::Audit(args) => audit::main(args),
             Self::Witness(args) => audit::witness::main(args),
             Self::Guard(args) => guard::main(args),
+            Self::Proof(args) => proof::main(args),
             Self::Demo(args) => demo::main(*args),
             Self::Node => gangline_worker::node::run(gangline_worker::node::NodeArgs {}),
             Self::AdapterProbe => worker::adapter_probe(),

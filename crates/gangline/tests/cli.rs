@@ -21,7 +21,7 @@ fn help_names_every_command_and_hides_what_is_not_for_people() {
     let state = tempfile::tempdir().unwrap();
     let (code, out, err) = told(&run(state.path(), &["--help"]));
     assert_eq!((code, err.as_str()), (0, ""));
-    for command in ["serve", "worker", "rent", "verify", "audit", "witness", "demo"] {
+    for command in ["serve", "worker", "rent", "verify", "audit", "witness", "proof", "demo"] {
         assert!(out.lines().any(|line| line.trim_start().starts_with(command)), "{command} is not in\n{out}");
     }
     for hidden in ["adapter", "node"] {
@@ -275,4 +275,42 @@ fn a_cluster_is_shown_and_the_wrong_one_is_not_guessed() {
     let (code, _, err) = told(&run(state.path(), &["rent", "receipt", &cluster().to_string()]));
     assert_eq!(code, 1);
     assert!(err.contains("has no receipt yet: it is running"), "{err}");
+}
+
+#[test]
+fn measurements_of_ones_own_get_verdicts_and_what_is_no_measurement_is_refused() {
+    let state = tempfile::tempdir().unwrap();
+    let file = state.path().join("times.json");
+    let path = file.to_str().unwrap();
+    std::fs::write(&file, r#"{"GeForce RTX 2080 Ti|CUDA|2.81": {"classroom": [90.1, 400]}}"#).unwrap();
+    let (code, out, err) = told(&run(state.path(), &["proof", "classify", path, "--json"]));
+    assert_eq!((code, err.as_str()), (0, ""));
+    let report: serde_json::Value = serde_json::from_str(&out).unwrap();
+    let decided = |at: usize, field: &str| report["measurements"][at][field].clone();
+    assert_eq!(decided(0, "decision"), "accepted");
+    assert_eq!(
+        (decided(1, "decision"), decided(1, "decided_by")),
+        (value!("rejected"), value!("render_time"))
+    );
+    assert_eq!(report["summary"]["all"]["measurements"], 2);
+
+    std::fs::write(&file, r#"{"GeForce RTX 2080 Ti|CUDA|2.81": {"classroom": ["fast"]}}"#).unwrap();
+    let (code, out, err) = told(&run(state.path(), &["proof", "classify", path]));
+    assert_eq!((code, out.as_str()), (2, ""));
+    assert!(err.contains("no time in seconds above 0") && err.contains("hint: "), "{err}");
+}
+
+#[test]
+fn error_rates_of_proofs_hold_their_goals_and_say_where_they_come_from() {
+    let state = tempfile::tempdir().unwrap();
+    let file = state.path().join("roc.json");
+    let (code, out, err) = told(&run(state.path(), &["proof", "roc", "--report", file.to_str().unwrap()]));
+    assert_eq!((code, err.as_str()), (0, ""), "{out}");
+    assert!(out.contains("a simulation from real measurements"), "{out}");
+    let report: serde_json::Value = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
+    for name in ["over_claim_accepted", "honest_rejected_single", "honest_rejected_two_of_three"] {
+        let row = report["rows"].as_array().unwrap().iter().find(|row| row["name"] == name).unwrap();
+        assert_eq!(row["ok"], true, "{row}");
+        assert!(row["value"].as_f64().unwrap() <= row["goal"].as_f64().unwrap(), "{row}");
+    }
 }

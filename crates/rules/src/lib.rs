@@ -4,11 +4,15 @@
 //! Knows no I/O, no clock, no randomness, no storage and no network, and decides nothing about money or
 //! standing with floats.
 
+pub mod classify;
 pub mod floors;
 pub mod lifecycle;
 pub mod merkle;
 pub mod metering;
 pub mod placement;
+pub mod reference;
+pub mod robust;
+pub mod roc;
 pub mod shares;
 pub mod snapshot;
 pub mod standing;

@@ -1,0 +1,34 @@
+//! `gangline proof`: how well proofs tell GPUs apart, for anybody to compute again: `roc` the error rates,
+//! `classify` the verdicts on measurements of one's own.
+//!
+//! Knows files and words; what follows from a measurement is decided by the rules.
+
+mod classify;
+mod clpeak;
+mod formats;
+mod roc;
+mod tables;
+
+/// What `proof` is asked.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Command {
+    /// Compute how often proofs err: over-claims accepted, honest GPUs rejected (simulation from real
+    /// measurements).
+    Roc(roc::Args),
+    /// Judge measurements of GPUs: Blender times, clpeak logs, or tables of figures; a file or a folder.
+    Classify(classify::Args),
+}
+
+/// Runs what was asked.
+pub fn main(args: Args) -> anyhow::Result<()> {
+    match args.command {
+        Command::Roc(args) => roc::main(&args),
+        Command::Classify(args) => classify::main(&args),
+    }
+}
