@@ -118,7 +118,7 @@ fn make() -> Network {
         let (snapshot, entries) =
             snapshot::take(&season, period, taken_at, previous, ups.into_iter().map(input).collect());
         entries.iter().for_each(|entry| *sums.entry(entry.gpu).or_default() += entry.share.0);
-        snapshots.push(SnapshotWithEntries { snapshot, entries });
+        snapshots.push(SnapshotWithEntries { snapshot, entries, next: None });
     }
     let public = |n| PublicGpu {
         id: gpu(n),
@@ -133,6 +133,7 @@ fn make() -> Network {
         connected: true,
         rentable: true,
         hired: false,
+        simulated: false,
         registered_at: UnixSeconds(0),
         last_beat_at: UnixSeconds(0),
         last_proof_at: UnixSeconds(0),

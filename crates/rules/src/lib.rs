@@ -6,6 +6,7 @@
 
 pub mod classify;
 pub mod floors;
+pub mod groups;
 pub mod lifecycle;
 pub mod merkle;
 pub mod metering;

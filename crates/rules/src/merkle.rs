@@ -5,7 +5,6 @@
 //! duplicated, so two different lists never share a root). Knows bytes only, not what a leaf says.
 
 use gangline_types::Hash;
-pub use gangline_types::public::InclusionProof;
 
 const LEAF: &str = "gangline 2026 snapshot leaf";
 const NODE: &str = "gangline 2026 snapshot node";
@@ -32,32 +31,30 @@ impl Tree {
         let join = |pair: &[Hash]| if let [left, right] = pair { self.node(*left, *right) } else { pair[0] };
         level.chunks(2).map(join).collect()
     }
+    /// Every level over the leaves, the leaves first and the root last; of none, no level.
+    pub(crate) fn levels(&self, leaves: Vec<Hash>) -> Vec<Vec<Hash>> {
+        let mut levels = Vec::new();
+        let mut level = leaves;
+        while level.len() > 1 {
+            let above = self.level_above(&level);
+            levels.push(std::mem::replace(&mut level, above));
+        }
+        if !level.is_empty() {
+            levels.push(level);
+        }
+        levels
+    }
     /// Root over `leaves`; over none, the hash of nothing in the domain of nodes.
-    pub(crate) fn root(&self, mut level: Vec<Hash>) -> Hash {
-        while level.len() > 1 {
-            level = self.level_above(&level);
-        }
-        level.first().copied().unwrap_or_else(|| self.node.clone().finalize().into())
+    pub(crate) fn root(&self, leaves: Vec<Hash>) -> Hash {
+        let root = self.levels(leaves).pop().and_then(|top| top.first().copied());
+        root.unwrap_or_else(|| self.node.clone().finalize().into())
     }
-    /// The siblings of leaf `index`; `None` where there is no such leaf.
-    pub(crate) fn path(&self, mut level: Vec<Hash>, index: usize) -> Option<Vec<Hash>> {
-        level.get(index)?;
-        let mut path = Vec::new();
-        let mut at = index;
-        while level.len() > 1 {
-            path.extend(level.get(at ^ 1));
-            level = self.level_above(&level);
-            at /= 2;
-        }
-        Some(path)
-    }
-    /// The root that `proof` gives for `leaf`; `None` where its numbers do not fit together.
-    pub(crate) fn root_from(&self, leaf: Hash, proof: &InclusionProof) -> Option<Hash> {
-        let (mut at, mut width) = (proof.index, proof.leaves);
+    /// The root that `path` gives for the leaf at place `at` of `width`; `None` where these do not fit together.
+    pub(crate) fn root_from(&self, leaf: Hash, mut at: u32, mut width: u32, path: &[Hash]) -> Option<Hash> {
         if at >= width {
             return None;
         }
-        let mut siblings = proof.path.iter();
+        let mut siblings = path.iter();
         let mut hash = leaf;
         while width > 1 {
             if at % 2 == 1 {
@@ -70,6 +67,13 @@ impl Tree {
         }
         siblings.next().is_none().then_some(hash)
     }
+}
+
+/// The siblings of leaf `index` under these levels, from the leaf up; `None` where there is no such leaf.
+pub(crate) fn path(levels: &[Vec<Hash>], index: usize) -> Option<Vec<Hash>> {
+    levels.first()?.get(index)?;
+    let siblings = levels.iter().enumerate().filter_map(|(height, level)| level.get((index >> height) ^ 1));
+    Some(siblings.copied().collect())
 }
 
 /// Hash of a snapshot's head.
@@ -92,24 +96,16 @@ mod tests {
             let all = leaves(&tree, count);
             let root = tree.root(all.clone());
             for (index, leaf) in all.iter().enumerate() {
-                let path = tree.path(all.clone(), index).unwrap();
-                let proof = InclusionProof { index: index as u32, leaves: count as u32, path };
-                assert_eq!(tree.root_from(*leaf, &proof), Some(root));
-                for other in (0..count as u32).filter(|other| *other != proof.index) {
-                    let moved = InclusionProof { index: other, ..proof.clone() };
-                    assert_ne!(
-                        tree.root_from(*leaf, &moved),
-                        Some(root),
-                        "{count} leaves, {index} as {other}"
-                    );
+                let path = path(&tree.levels(all.clone()), index).unwrap();
+                let from = |at: usize, path: &[Hash]| tree.root_from(*leaf, at as u32, count as u32, path);
+                assert_eq!(from(index, &path), Some(root));
+                for other in (0..count).filter(|other| *other != index) {
+                    assert_ne!(from(other, &path), Some(root), "{count} leaves, {index} as {other}");
                 }
-                let longer =
-                    InclusionProof { path: [proof.path.clone(), vec![root]].concat(), ..proof.clone() };
-                assert_eq!(tree.root_from(*leaf, &longer), None);
-                let outside = InclusionProof { index: count as u32, ..proof };
-                assert_eq!(tree.root_from(*leaf, &outside), None);
+                assert_eq!(from(index, &[path.clone(), vec![root]].concat()), None);
+                assert_eq!(from(count, &path), None);
             }
-            assert_eq!(tree.path(all, count), None);
+            assert_eq!(path(&tree.levels(all), count), None);
         }
     }
 

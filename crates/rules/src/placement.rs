@@ -1,6 +1,9 @@
 //! Placement: the GPU that a renter's one-node cluster goes to, or why none fits.
 //!
-//! A pure choice over the GPUs that are registered; knows no owners and keeps nothing.
+//! A pure choice over the GPUs that are registered; knows no owners and keeps nothing. [`index::Index`] answers the
+//! same question without looking at every GPU.
+
+pub mod index;
 
 use gangline_types::{AdapterKind, GpuId, MicroCredits, Profile};
 use schemars::JsonSchema;
@@ -19,6 +22,8 @@ pub struct Offer {
     pub memory_bytes: u64,
     /// Price of an hour of it.
     pub price_per_hour: MicroCredits,
+    /// Longest hire, in hours.
+    pub hours_max: u32,
     /// Whether it is proven, connected, offered and free.
     pub rentable: bool,
 }
@@ -35,6 +40,8 @@ pub struct Wish {
     pub memory_bytes_min: u64,
     /// Highest price of an hour; none means any price.
     pub price_per_hour_max: Option<MicroCredits>,
+    /// How long it is wanted, in hours; 0 means however long it is offered.
+    pub hours: u32,
 }
 
 /// Why no GPU fits. Each GPU is counted once, under the first reason in this order, so the counts sum to
@@ -52,6 +59,8 @@ pub struct NoneFits {
     pub too_slow: u64,
     /// Less memory than asked for.
     pub too_little_memory: u64,
+    /// Offered for fewer hours than asked for.
+    pub too_short: u64,
     /// Fits but for its price.
     pub too_dear: u64,
     /// The lowest price among those that fit but for it.
@@ -68,6 +77,7 @@ impl NoneFits {
             (self.other_kind, "of another kind"),
             (self.too_slow, "too slow"),
             (self.too_little_memory, "with too little memory"),
+            (self.too_short, "offered for fewer hours"),
             (self.too_dear, "too dear"),
         ];
         let reasons: Vec<_> = counts
@@ -98,6 +108,8 @@ pub fn choose<'a>(offers: &'a [Offer], wish: &Wish) -> Result<&'a Offer, NoneFit
             none.too_slow += 1;
         } else if offer.memory_bytes < wish.memory_bytes_min {
             none.too_little_memory += 1;
+        } else if offer.hours_max < wish.hours {
+            none.too_short += 1;
         } else if wish.price_per_hour_max.is_some_and(|most| offer.price_per_hour > most) {
             none.too_dear += 1;
             let least = none.price_per_hour_least.get_or_insert(offer.price_per_hour);
@@ -122,6 +134,7 @@ mod tests {
             profile: Profile { matrix_mmacs, memory_bytes: 0 },
             memory_bytes: 8 << 30,
             price_per_hour: MicroCredits(price),
+            hours_max: 24,
             rentable: true,
         }
     }
@@ -144,6 +157,7 @@ mod tests {
             Offer { kind: AdapterKind::Software, ..offer(2, 100, 5) },
             offer(3, 99, 5),
             Offer { memory_bytes: 1, ..offer(4, 100, 5) },
+            Offer { hours_max: 1, ..offer(7, 100, 5) },
             offer(5, 100, 2_000_000),
             offer(6, 100, 1_500_000),
         ];
@@ -152,15 +166,16 @@ mod tests {
             matrix_mmacs_min: 100,
             memory_bytes_min: 8 << 30,
             price_per_hour_max: Some(MicroCredits(1_000_000)),
+            hours: 2,
         };
         assert_eq!(
             choose(&offers, &wish).unwrap_err().to_string(),
-            "no GPU of 6 fits: 1 not for hire now, 1 of another kind, 1 too slow, 1 with too little memory, \
-             2 too dear; the cheapest that fits costs 1.500000 credits an hour"
+            "no GPU of 7 fits: 1 not for hire now, 1 of another kind, 1 too slow, 1 with too little memory, \
+             1 offered for fewer hours, 2 too dear; the cheapest that fits costs 1.500000 credits an hour"
         );
         assert_eq!(choose(&[], &wish).unwrap_err().to_string(), "no GPU is registered");
         let dearer = Wish { price_per_hour_max: Some(MicroCredits(1_500_000)), ..wish };
-        assert_eq!(choose(&offers, &dearer), Ok(&offers[5]));
+        assert_eq!(choose(&offers, &dearer), Ok(&offers[6]));
     }
 
     proptest! {
@@ -188,7 +203,7 @@ mod tests {
                 }
                 Err(none) => {
                     prop_assert_eq!(offers.iter().filter(fits).count(), 0);
-                    let sum = none.not_rentable + none.other_kind + none.too_slow + none.too_little_memory + none.too_dear;
+                    let sum = none.not_rentable + none.other_kind + none.too_slow + none.too_little_memory + none.too_short + none.too_dear;
                     prop_assert_eq!(sum, none.registered);
                 }
             }

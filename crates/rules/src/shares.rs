@@ -20,32 +20,90 @@ use gangline_types::{GpuId, MicroCredits, Share};
 /// assert_eq!(parts, [MicroCredits(34), MicroCredits(33), MicroCredits(33)]);
 /// ```
 pub fn split(budget: MicroCredits, weights: &[(GpuId, u64)]) -> Vec<Share> {
+    let mut order: Vec<usize> = (0..weights.len()).collect();
+    order.sort_unstable_by_key(|at| weights[*at].0);
+    let ordered: Vec<u64> = order.iter().map(|at| weights[*at].1).collect();
+    let mut parts = vec![MicroCredits(0); weights.len()];
+    for (at, part) in order.into_iter().zip(split_ordered(budget, &ordered)) {
+        parts[at] = part;
+    }
+    parts
+}
+
+/// The same for weights that stand in the order of their GPU ids: one pass of multiplications, a division
+/// only for the sum.
+pub fn split_ordered(budget: MicroCredits, weights: &[u64]) -> Vec<Share> {
     // Fewer than 2^64 weights of less than 2^64 each: the sum fits in 128 bits, and so does a product.
-    let total: u128 = weights.iter().map(|(_, weight)| *weight as u128).sum();
+    let total: u128 = weights.iter().map(|weight| *weight as u128).sum();
     if total == 0 {
         return vec![MicroCredits(0); weights.len()];
     }
     let mut parts = Vec::with_capacity(weights.len());
+    // Remainders by their size alone: within one size the smaller id, which stands first, goes before.
     let mut remainders = Vec::with_capacity(weights.len());
     let mut given: u64 = 0;
-    for (at, (gpu, weight)) in weights.iter().enumerate() {
-        let product = budget.0 as u128 * *weight as u128;
-        // At most the budget, because the weight is at most the total.
-        let whole = (product / total) as u64;
+    // budget / total in 64 binary places, cut: at most the budget, because a weight is at most the total.
+    let per_weight = ((budget.0 as u128) << 64) / total;
+    for weight in weights {
+        // What was cut is less than 2^-64 a unit of weight, so less than 1 in all: right, or one too small.
+        let mut whole = whole_part(per_weight, *weight);
+        let mut remainder = budget.0 as u128 * *weight as u128 - whole as u128 * total;
+        if remainder >= total {
+            whole += 1;
+            remainder -= total;
+        }
         given += whole;
         parts.push(MicroCredits(whole));
-        remainders.push((Reverse(product % total), *gpu, at));
+        remainders.push(remainder);
     }
     // The remainders sum to `left x total` and each is below `total`: more than `left` of them are above 0,
     // so no unit ever reaches a weight of 0.
     let left = (budget.0 - given) as usize;
     if left > 0 {
-        remainders.select_nth_unstable(left - 1);
-        for (_, _, at) in &remainders[..left] {
-            parts[*at].0 += 1;
+        let least = least_rewarded(&remainders, total, left);
+        let above = remainders.iter().filter(|remainder| **remainder > least).count();
+        let mut of_the_least = left - above;
+        for (part, remainder) in parts.iter_mut().zip(&remainders) {
+            if *remainder > least {
+                part.0 += 1;
+            } else if *remainder == least && of_the_least > 0 {
+                of_the_least -= 1;
+                part.0 += 1;
+            }
         }
     }
     parts
+}
+
+/// `per_weight x weight / 2^64`, cut, where `per_weight` is at most 2^128 - 1 and the result fits.
+fn whole_part(per_weight: u128, weight: u64) -> u64 {
+    let (high, low) = ((per_weight >> 64) as u64, per_weight as u64);
+    let below = (low as u128 * weight as u128) >> 64;
+    (high as u128 * weight as u128 + below) as u64
+}
+
+/// Sizes that remainders are first counted by.
+const SIZES: usize = 4096;
+
+/// The smallest of the `left` largest remainders. They are counted by size, and only those of one size are
+/// looked at closely.
+fn least_rewarded(remainders: &[u128], total: u128, left: usize) -> u128 {
+    // Of a total and of what is below it, the same leading bits.
+    let shift = (128 - total.leading_zeros()).saturating_sub(12);
+    let size = |remainder: u128| ((remainder >> shift) as usize).min(SIZES - 1);
+    let mut counts = vec![0usize; SIZES];
+    for remainder in remainders {
+        counts[size(*remainder)] += 1;
+    }
+    let mut above = 0;
+    let mut at = SIZES - 1;
+    while above + counts[at] < left {
+        above += counts[at];
+        at -= 1;
+    }
+    let mut close: Vec<u128> = remainders.iter().copied().filter(|r| size(*r) == at).collect();
+    let (_, least, _) = close.select_nth_unstable_by_key(left - above - 1, |remainder| Reverse(*remainder));
+    *least
 }
 
 #[cfg(test)]

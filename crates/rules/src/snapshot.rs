@@ -4,14 +4,16 @@
 //! Knows only public nouns: no account, no machine, no key. Where the figures come from (proofs, uptime
 //! hours) is the caller's; that they follow from those is what [`recompute`] says.
 
+use base64::{Engine, engine::general_purpose::STANDARD};
 use gangline_types::public::{PublicEntry, PublicSeason, PublicSnapshot};
 use gangline_types::{GpuId, Hash, MicroCredits, Minute, ProofId, Standing, UnixSeconds};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-pub use crate::merkle::InclusionProof;
+pub use crate::groups::{self, GROUP, Group, RECORD_BYTES};
 use crate::merkle::{self, Tree};
 use crate::shares;
+pub use gangline_types::public::InclusionProof;
 
 /// What one GPU brings to a period.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -85,25 +87,57 @@ pub fn take(
     mut inputs: Vec<PeriodInput>,
 ) -> (PublicSnapshot, Vec<PublicEntry>) {
     inputs.sort_by_key(|input| input.gpu);
-    let twice = inputs.windows(2).find(|pair| pair[0].gpu == pair[1].gpu).map(|pair| pair[0].gpu);
-    assert_eq!(twice, None, "taking snapshot {period} of season {}: a GPU comes twice", season.number);
-    let weights: Vec<(GpuId, u64)> = inputs
-        .iter()
-        .map(|input| (input.gpu, weight(input.standing, input.matrix_mmacs, input.minutes)))
-        .collect();
-    let parts = shares::split(season.period_budget, &weights);
-    let earned = weights.iter().any(|(_, weight)| *weight > 0);
-    let entry = |(input, ((_, weight), share)): (PeriodInput, ((GpuId, u64), MicroCredits))| PublicEntry {
-        gpu: input.gpu,
-        standing: input.standing,
-        matrix_mmacs: input.matrix_mmacs,
-        proof: input.proof,
-        minutes: input.minutes,
-        weight,
-        share,
-    };
-    let entries: Vec<PublicEntry> =
-        inputs.into_iter().zip(weights.into_iter().zip(parts)).map(entry).collect();
+    let mut entries = Vec::with_capacity(inputs.len());
+    let snapshot = take_in_groups(season, period, taken_at, previous_root, &inputs, |group| {
+        entries.extend(groups::unpack(group.records).expect("what was just packed"));
+    });
+    (snapshot, entries)
+}
+
+/// The same from inputs in the order of their GPU ids, in one pass and without a list of entries: `sink` gets
+/// each group of them as it is published and kept, in order.
+///
+/// # Panics
+/// If the inputs are out of order or name a GPU twice.
+pub fn take_in_groups(
+    season: &PublicSeason,
+    period: u32,
+    taken_at: UnixSeconds,
+    previous_root: Hash,
+    inputs: &[PeriodInput],
+    mut sink: impl FnMut(Group<'_>),
+) -> PublicSnapshot {
+    let weight_of = |input: &PeriodInput| weight(input.standing, input.matrix_mmacs, input.minutes);
+    let weights: Vec<u64> = inputs.iter().map(weight_of).collect();
+    let parts = shares::split_ordered(season.period_budget, &weights);
+    let earned = weights.iter().any(|weight| *weight > 0);
+    let tree = Tree::new();
+    let mut hashes = Vec::with_capacity(inputs.len().div_ceil(GROUP));
+    let mut records = Vec::with_capacity(GROUP * RECORD_BYTES);
+    let mut before: Option<GpuId> = None;
+    for (at, group) in inputs.chunks(GROUP).enumerate() {
+        records.clear();
+        for (offset, input) in group.iter().enumerate() {
+            assert!(
+                before.is_none_or(|before| before < input.gpu),
+                "taking snapshot {period} of season {}: a GPU comes twice, or out of order",
+                season.number
+            );
+            before = Some(input.gpu);
+            records.extend_from_slice(&groups::record(&PublicEntry {
+                gpu: input.gpu,
+                standing: input.standing,
+                matrix_mmacs: input.matrix_mmacs,
+                proof: input.proof,
+                minutes: input.minutes,
+                weight: weights[at * GROUP + offset],
+                share: parts[at * GROUP + offset],
+            }));
+        }
+        let hash = tree.leaf(&records);
+        hashes.push(hash);
+        sink(Group { first: group[0].gpu, records: &records, hash });
+    }
     let (starts, ends) = period_span(season, period);
     let mut snapshot = PublicSnapshot {
         season: season.number,
@@ -113,39 +147,12 @@ pub fn take(
         taken_at,
         budget: season.period_budget,
         shared: if earned { season.period_budget } else { MicroCredits(0) },
-        gpus: u32::try_from(entries.len()).expect("fewer than 2^32 GPUs"),
+        gpus: u32::try_from(inputs.len()).expect("fewer than 2^32 GPUs"),
         previous_root,
         root: Hash::default(),
     };
-    snapshot.root = root(&snapshot, &entries);
-    (snapshot, entries)
-}
-
-fn standing_code(standing: Standing) -> u8 {
-    match standing {
-        Standing::Unproven => 0,
-        Standing::Proven => 1,
-        Standing::Suspect => 2,
-        Standing::Quarantined => 3,
-        Standing::Retired => 4,
-    }
-}
-
-/// Bytes of a leaf: every field of the entry at a fixed place, integers in little-endian order. 62 bytes:
-/// id 16, standing 1, rate 8, whether there is a proof 1, its id or zeros 16, minutes 4, weight 8, share 8.
-fn leaf_bytes(entry: &PublicEntry) -> [u8; 62] {
-    let mut bytes = [0; 62];
-    bytes[..16].copy_from_slice(entry.gpu.as_bytes());
-    bytes[16] = standing_code(entry.standing);
-    bytes[17..25].copy_from_slice(&entry.matrix_mmacs.to_le_bytes());
-    if let Some(proof) = entry.proof {
-        bytes[25] = 1;
-        bytes[26..42].copy_from_slice(proof.as_bytes());
-    }
-    bytes[42..46].copy_from_slice(&entry.minutes.to_le_bytes());
-    bytes[46..54].copy_from_slice(&entry.weight.to_le_bytes());
-    bytes[54..].copy_from_slice(&entry.share.0.to_le_bytes());
-    bytes
+    snapshot.root = seal(&snapshot, inputs.len() as u64, tree.root(hashes));
+    snapshot
 }
 
 /// Binds the tree's root to the head: all its fields but `root` itself, the previous root, and the number
@@ -163,31 +170,55 @@ fn seal(head: &PublicSnapshot, leaves: u64, tree_root: Hash) -> Hash {
     merkle::head(&bytes)
 }
 
-fn leaves(tree: &Tree, entries: &[PublicEntry]) -> Vec<Hash> {
-    entries.iter().map(|entry| tree.leaf(&leaf_bytes(entry))).collect()
-}
-
 /// The root of `entries`, in the order given, under `head` (whose own `root` is not read).
 pub fn root(head: &PublicSnapshot, entries: &[PublicEntry]) -> Hash {
     let tree = Tree::new();
-    seal(head, entries.len() as u64, tree.root(leaves(&tree, entries)))
+    let hashes = entries.chunks(GROUP).map(|group| tree.leaf(&groups::pack(group))).collect();
+    seal(head, entries.len() as u64, tree.root(hashes))
+}
+
+/// The ways of a snapshot's groups to its root, worked out once for any number of entries.
+pub struct Paths {
+    levels: Vec<Vec<Hash>>,
+    leaves: u32,
+}
+
+impl Paths {
+    /// From the hashes of all groups, in order, and the number of entries.
+    pub fn new(groups: Vec<Hash>, leaves: u32) -> Self {
+        Self { levels: Tree::new().levels(groups), leaves }
+    }
+    /// What joins the entry at place `offset` of group `group`, whose records these are; `None` where there is no
+    /// such group.
+    pub fn inclusion(&self, records: &[u8], group: usize, offset: usize) -> Option<InclusionProof> {
+        let path = merkle::path(&self.levels, group)?;
+        let index = u32::try_from(group * GROUP + offset).ok()?;
+        Some(InclusionProof { index, leaves: self.leaves, group: STANDARD.encode(records), path })
+    }
 }
 
 /// What joins `gpu`'s entry to the root of a snapshot with these `entries` (in the snapshot's order);
 /// `None` where it has none.
 pub fn inclusion(entries: &[PublicEntry], gpu: GpuId) -> Option<InclusionProof> {
-    let index = entries.iter().position(|entry| entry.gpu == gpu)?;
+    let at = entries.iter().position(|entry| entry.gpu == gpu)?;
     let tree = Tree::new();
-    let path = tree.path(leaves(&tree, entries), index)?;
-    let number = |n: usize| u32::try_from(n).ok();
-    Some(InclusionProof { index: number(index)?, leaves: number(entries.len())?, path })
+    let hashes = entries.chunks(GROUP).map(|group| tree.leaf(&groups::pack(group))).collect();
+    let records = groups::pack(entries.chunks(GROUP).nth(at / GROUP)?);
+    Paths::new(hashes, u32::try_from(entries.len()).ok()?).inclusion(&records, at / GROUP, at % GROUP)
 }
 
 /// Whether `entry`, with every field as it is, is in the snapshot that `head` is the head of.
 pub fn check_inclusion(head: &PublicSnapshot, entry: &PublicEntry, proof: &InclusionProof) -> bool {
     let tree = Tree::new();
-    let tree_root = tree.root_from(tree.leaf(&leaf_bytes(entry)), proof);
-    proof.leaves == head.gpus
+    let (group, offset) = (proof.index as usize / GROUP, proof.index as usize % GROUP);
+    let Ok(records) = STANDARD.decode(&proof.group) else { return false };
+    let in_group = (proof.leaves as usize).saturating_sub(group * GROUP).min(GROUP);
+    let is_there = records.len() == in_group * RECORD_BYTES
+        && records.chunks(RECORD_BYTES).nth(offset).is_some_and(|found| found == groups::record(entry));
+    let (at, width) = (group as u32, proof.leaves.div_ceil(GROUP as u32));
+    let tree_root = tree.root_from(tree.leaf(&records), at, width, &proof.path);
+    is_there
+        && proof.leaves == head.gpus
         && tree_root.is_some_and(|tree_root| seal(head, proof.leaves as u64, tree_root) == head.root)
 }
 

@@ -18,7 +18,10 @@ use gangline_wire::SigningKey;
 use tokio::sync::{Notify, broadcast, watch};
 use tokio_util::sync::CancellationToken;
 
-use crate::{Config, edge, metrics::Metrics, people::Provider, refusals::Recorder, tunnel::Tunnels};
+use crate::{
+    Config, edge, jobs::placement::Placement, metrics::Metrics, people::Provider, refusals::Recorder,
+    tunnel::Tunnels,
+};
 
 /// Things that are counted apart, with how often each may happen for one asker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -91,6 +94,8 @@ pub struct Shared {
     pub provider: Option<Arc<Provider>>,
     /// Tunnels to clusters.
     pub tunnels: Tunnels,
+    /// Offers in the order of choice.
+    pub placement: Placement,
     /// Totals and GPU changes for watchers.
     pub events: broadcast::Sender<Event>,
     /// The newest totals.
@@ -136,6 +141,7 @@ impl Shared {
             recorder,
             provider,
             tunnels: Tunnels::new(),
+            placement: Placement::default(),
             events: broadcast::channel(EVENTS).0,
             totals: watch::channel(NetworkTotals::default()).0,
             stop,

@@ -208,7 +208,9 @@ pub async fn serve(config: Config) -> Result<Running, ServeError> {
     jobs::snapshots::ensure_season(&app).await?;
     let operator_link = operator_link(&app).await?;
     jobs::log::note_policy(&app).await?;
+    // What is missing for longer than one look comes while requests are answered.
     jobs::projection::project(&app).await?;
+    jobs::placement::follow(&app).await?;
     let mut jobs = jobs::start(&app);
     // Not waited for: a provider that is away keeps nobody's machine out.
     jobs.extend(app.provider.clone().map(|p| tokio::spawn(p.keep_known(app.stop.clone()))));

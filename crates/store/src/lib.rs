@@ -24,10 +24,11 @@ pub use books::{
     key::{KeyRow, SequenceError},
     label::{LabelChange, RestoredLabel},
     machine::{GpuRow, MachineRow},
-    project::Projected,
+    project::{Projected, TOLD_MAX},
     proof::{LastProof, NewProof, ProofRow},
     public::ModelRow,
     records::RefusalRow,
     rotation::RotationError,
+    snapshot::EntryGroup,
 };
 pub use error::StoreError;

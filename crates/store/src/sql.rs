@@ -22,6 +22,11 @@ macro_rules! ids { ($($t:ty),+) => {$(
 )+}; }
 ids!(AccountId, MachineId, GpuId, KeyId, EnrolmentId, ProofId, ClusterId, SessionId, LinkId);
 
+/// Ids one after another: a list as one bound value, which a statement takes apart.
+pub(crate) fn packed<T: Id>(ids: &[T]) -> Vec<u8> {
+    ids.iter().flat_map(|id| id.blob()).collect()
+}
+
 fn read(column: &str) -> StoreError {
     StoreError::Malformed(format!("column {column}"))
 }

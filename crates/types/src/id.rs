@@ -41,6 +41,19 @@ fn decode(text: &str) -> Option<[u8; 16]> {
     Some(n.to_be_bytes())
 }
 
+/// The ids whose 26 characters begin with these.
+fn range(chars: &str) -> Option<([u8; 16], [u8; 16])> {
+    if chars.is_empty() {
+        return Some(([0; 16], [255; 16]));
+    }
+    if chars.len() > ID_CHARS {
+        return None;
+    }
+    // Filled up with the first and the last character there is: both ends of the range.
+    let fill = |with: &str| decode(&format!("{chars}{}", with.repeat(ID_CHARS - chars.len())));
+    Some((fill("0")?, fill("z")?))
+}
+
 macro_rules! ids {
     ($($(#[$doc:meta])* $name:ident, $prefix:literal, $kind:literal;)+) => {$(
         $(#[$doc])*
@@ -54,6 +67,12 @@ macro_rules! ids {
             pub const fn from_bytes(bytes: [u8; 16]) -> Self { Self(bytes) }
             /// The 16 bytes.
             pub const fn as_bytes(&self) -> &[u8; 16] { &self.0 }
+            /// The first and the last id whose text begins with `text`; none where no id's does.
+            pub fn range_of_prefix(text: &str) -> Option<(Self, Self)> {
+                const START: &str = concat!($prefix, "_");
+                let rest = if START.starts_with(text) { "" } else { text.strip_prefix(START)? };
+                range(rest).map(|(first, last)| (Self(first), Self(last)))
+            }
         }
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result { write!(f, "{}_{}", $prefix, encode(&self.0)) }
@@ -145,6 +164,24 @@ mod tests {
         }
         // 130 bits of text, 128 of id: no second spelling of the same id.
         assert!(format!("gpu_8{}", &"0".repeat(25)).parse::<GpuId>().is_err());
+    }
+
+    #[test]
+    fn a_beginning_is_a_range_that_holds_its_ids_and_no_other() {
+        let ids: Vec<GpuId> = (0..=255u8)
+            .map(|n| GpuId::from_bytes([n, n ^ 90, 7, n, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, n, n]))
+            .collect();
+        for text in
+            ["", "g", "gpu_", "gpu_0", "gpu_3", "gpu_7z", &ids[9].to_string()[..12], &ids[77].to_string()]
+        {
+            let (first, last) = GpuId::range_of_prefix(text).unwrap();
+            for id in &ids {
+                assert_eq!((first..=last).contains(id), id.to_string().starts_with(text), "{text}, {id}");
+            }
+        }
+        for text in ["x", "gpu_8", "gpu_u", "mach_0", "gpu_é", &format!("{}0", ids[0])] {
+            assert_eq!(GpuId::range_of_prefix(text), None, "{text}");
+        }
     }
 
     #[test]

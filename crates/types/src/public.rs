@@ -24,6 +24,9 @@ pub struct NetworkTotals {
     pub registered: u64,
     /// Of the connected, how many are software devices (no GPU at all).
     pub software_devices: u64,
+    /// Of the registered, how many a load generator made up.
+    #[serde(default)]
+    pub simulated: u64,
     /// When these totals were drawn.
     pub as_of: UnixSeconds,
 }
@@ -55,6 +58,9 @@ pub struct PublicGpu {
     pub rentable: bool,
     /// Runs a renter's cluster now.
     pub hired: bool,
+    /// Made up by a load generator: there is no machine behind it.
+    #[serde(default)]
+    pub simulated: bool,
     /// First registered.
     pub registered_at: UnixSeconds,
     /// Last beat; 0 never.
@@ -167,13 +173,15 @@ pub struct PublicEntry {
     pub share: Share,
 }
 
-/// The way from one line of a snapshot to its root.
+/// The way from one line of a snapshot to its root. Lines stand in groups of 64, and a group is a leaf.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct InclusionProof {
     /// Place of the line, counted from 0.
     pub index: u32,
     /// Lines in the snapshot.
     pub leaves: u32,
-    /// Hashes of the neighbours, from the leaf up.
+    /// The group that the line is in, itself included: records of 62 bytes, base64.
+    pub group: String,
+    /// Hashes of the neighbours of the group, from the leaf up.
     pub path: Vec<Hash>,
 }

@@ -83,8 +83,8 @@ endpoints! {
     PublicSeasonNow: Get "/api/v1/public/season", Nobody, ReadPublic, Json, Nothing, Nothing => PublicSeason, 0;
     /// Snapshots of the season, oldest first.
     PublicSnapshots: Get "/api/v1/public/snapshots", Nobody, ReadPublic, Json, SnapshotsQuery, Nothing => SnapshotList, 0;
-    /// One snapshot with every entry.
-    PublicSnapshotByPeriod: Get "/api/v1/public/snapshots/{period}", Nobody, ReadPublic, Json, Nothing, Nothing => SnapshotWithEntries, 0;
+    /// One snapshot with its entries, a page at a time.
+    PublicSnapshotByPeriod: Get "/api/v1/public/snapshots/{period}", Nobody, ReadPublic, Json, EntriesQuery, Nothing => SnapshotWithEntries, 0;
     /// Totals and standings as they change.
     PublicEvents: Get "/events", Nobody, ReadPublic, Events, Nothing, Nothing => Raw, 0;
 

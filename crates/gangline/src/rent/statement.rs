@@ -59,12 +59,7 @@ fn check(statement: &Statement, published: &BTreeMap<u32, PublicSnapshot>) -> Re
         if published.get(&period) != Some(&line.snapshot) || line.snapshot.season != statement.season {
             return Err(format!("its snapshot {period} is not the published one"));
         }
-        let proof = snapshot::InclusionProof {
-            index: line.inclusion.index,
-            leaves: line.inclusion.leaves,
-            path: line.inclusion.path.clone(),
-        };
-        if !snapshot::check_inclusion(&line.snapshot, &line.entry, &proof) {
+        if !snapshot::check_inclusion(&line.snapshot, &line.entry, &line.inclusion) {
             return Err(format!("its line of {gpu} is not in the published snapshot {period}"));
         }
         seen.push((period, gpu));
@@ -128,12 +123,7 @@ mod tests {
         let lines = entries[..2]
             .iter()
             .map(|entry| {
-                let proof = snapshot::inclusion(&entries, entry.gpu).unwrap();
-                let inclusion = gangline_types::public::InclusionProof {
-                    index: proof.index,
-                    leaves: proof.leaves,
-                    path: proof.path,
-                };
+                let inclusion = snapshot::inclusion(&entries, entry.gpu).unwrap();
                 StatementLine { snapshot: head.clone(), entry: entry.clone(), inclusion }
             })
             .collect();

@@ -10,7 +10,9 @@ use gangline_wire::{
     Endpoint,
     api::{
         proof::Transcript,
-        public::{GpusQuery, HOURS_MAX, PAGE_MAX, SnapshotWithEntries, SnapshotsQuery, UptimeQuery},
+        public::{
+            EntriesQuery, GpusQuery, HOURS_MAX, PAGE_MAX, SnapshotWithEntries, SnapshotsQuery, UptimeQuery,
+        },
     },
     endpoints::{
         PublicGpuProofs, PublicGpuUptime, PublicGpus, PublicSeasonNow, PublicSnapshotByPeriod,
@@ -83,15 +85,34 @@ impl Public {
             let heads = self.heads().await?;
             let mut snapshots = Vec::with_capacity(heads.len());
             for head in &heads {
-                let none = Default::default();
-                snapshots.push(
-                    self.ask::<PublicSnapshotByPeriod>(&[&head.period], &none, &Default::default()).await?,
-                );
+                snapshots.push(self.snapshot(head.period).await?);
             }
             let gpus = self.gpus(&season, &heads).await?;
             let settled = self.heads().await?.len() == heads.len();
             if settled || tries == TRIES {
                 return Ok(Everything { season, snapshots, gpus, settled });
+            }
+        }
+    }
+
+    /// One snapshot with every entry of it.
+    async fn snapshot(&self, period: u32) -> Result<SnapshotWithEntries, Stopped> {
+        let mut query = EntriesQuery::default();
+        let mut whole: Option<SnapshotWithEntries> = None;
+        loop {
+            let page = self.ask::<PublicSnapshotByPeriod>(&[&period], &query, &Default::default()).await?;
+            let next = page.next;
+            match &mut whole {
+                None => whole = Some(page),
+                Some(whole) => whole.entries.extend(page.entries),
+            }
+            match (next, whole.take()) {
+                (None, Some(all)) => return Ok(SnapshotWithEntries { next: None, ..all }),
+                (Some(next), so_far) if query.after.is_none_or(|after| next > after) => {
+                    query.after = Some(next);
+                    whole = so_far;
+                }
+                (next, _) => return Err(stuck("entries", next.map(|n| n.to_string()).unwrap_or_default())),
             }
         }
     }

@@ -37,6 +37,7 @@ fn public(n: u8, share: u64) -> PublicGpu {
         connected: true,
         rentable: false,
         hired: false,
+        simulated: false,
         registered_at: UnixSeconds(0),
         last_beat_at: UnixSeconds(0),
         last_proof_at: UnixSeconds(0),
@@ -67,7 +68,7 @@ fn seen() -> Everything {
         let (snapshot, entries) =
             snapshot::take(&season(), period, taken_at, previous, vec![input(1), input(2)]);
         entries.iter().for_each(|entry| *sums.entry(entry.gpu).or_default() += entry.share.0);
-        snapshots.push(SnapshotWithEntries { snapshot, entries });
+        snapshots.push(SnapshotWithEntries { snapshot, entries, next: None });
     }
     let published = |(hour, bits)| PublicUptime { hour, bits, late: UptimeHour::default() };
     let gpus = [1, 2].map(|n| Gpu {

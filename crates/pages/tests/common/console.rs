@@ -141,6 +141,7 @@ pub fn supplier_view(w: &Words) -> SupplierView {
             minutes: 60,
             share: MicroCredits(d.below(90_000_000)),
             inclusion: InclusionProof {
+                group: String::new(),
                 index: 411,
                 leaves: 4_191,
                 path: (0..13).map(|_| d.hash()).collect(),

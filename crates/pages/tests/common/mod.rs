@@ -105,6 +105,7 @@ pub fn public_gpu(d: &mut Dice, w: &Words, at: usize) -> PublicGpu {
         connected,
         rentable: connected && proven && !hired && d.below(3) > 0,
         hired,
+        simulated: false,
         registered_at: UnixSeconds(NOW.0 - 86_400 * (3 + d.below(110))),
         last_beat_at: UnixSeconds(NOW.0 - if connected { d.below(90) } else { 4_000 + d.below(80_000) }),
         last_proof_at: if standing == Standing::Unproven {
@@ -151,6 +152,7 @@ pub fn totals() -> NetworkTotals {
         hired: 1_604,
         registered: 7_130,
         software_devices: 12,
+        simulated: 0,
         as_of: NOW,
     }
 }

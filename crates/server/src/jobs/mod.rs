@@ -3,6 +3,7 @@
 
 pub mod clusters;
 pub mod log;
+pub mod placement;
 pub mod projection;
 pub mod proofs;
 pub mod snapshots;
@@ -76,7 +77,11 @@ pub fn start(app: &App) -> Vec<tokio::task::JoinHandle<()>> {
             "projector",
             Duration::from_millis(PROJECT_PAUSE_MILLIS),
             |app| async move {
-                projection::project(&app).await?;
+                let more = projection::project(&app).await?;
+                placement::follow(&app).await?;
+                if more {
+                    return Ok(());
+                }
                 tokio::select! {
                     () = app.wait_changed() => {}
                     () = tokio::time::sleep(Duration::from_secs(PROJECT_EVERY_SECONDS)) => {}

@@ -5,8 +5,8 @@ use serde_json::json;
 
 use crate::{app::App, edge, error::ApiError};
 
-/// Brings the projection up to date once.
-pub async fn project(app: &App) -> Result<(), ApiError> {
+/// Brings the projection nearer to the books; whether there is more to do.
+pub async fn project(app: &App) -> Result<bool, ApiError> {
     let permit = permit::<act::Project>(&Actor::job(Job::Projector), on::Network, edge::now())?;
     let projected = app.store.project(&permit).await?;
     for gpu in &projected.changed {
@@ -16,5 +16,5 @@ pub async fn project(app: &App) -> Result<(), ApiError> {
     let data = serde_json::to_string(&projected.totals).unwrap_or_default();
     app.totals.send_replace(projected.totals);
     let _ = app.events.send(("totals", data));
-    Ok(())
+    Ok(projected.more)
 }

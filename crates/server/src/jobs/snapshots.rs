@@ -3,7 +3,8 @@
 use std::sync::atomic::Ordering;
 
 use gangline_guard::{Actor, Job, Permit, act, permit::permit, policy::on};
-use gangline_rules::snapshot::{due, period_span, take};
+use gangline_rules::snapshot::{GROUP, due, period_span, take_in_groups};
+use gangline_store::EntryGroup;
 use gangline_types::{Minute, public::PublicSeason};
 
 use crate::{Config, app::App, edge, error::ApiError};
@@ -42,7 +43,14 @@ pub async fn take_due(app: &App) -> Result<(), ApiError> {
         let last = app.store.last_snapshot(season.number).await?.map(|s| s.period);
         let Some(period) = due(&season, now, app.config.snapshot_grace_seconds, last) else { return Ok(()) };
         let (from, to) = period_span(&season, period);
-        let compute = |previous_root, inputs| take(&season, period, now, previous_root, inputs);
+        let compute = |previous_root, inputs: Vec<_>| {
+            let mut groups = Vec::with_capacity(inputs.len().div_ceil(GROUP));
+            let head = take_in_groups(&season, period, now, previous_root, &inputs, |group| {
+                let records = group.records.to_vec();
+                groups.push(EntryGroup { first: group.first, hash: group.hash, records });
+            });
+            (head, groups)
+        };
         let head = app.store.take_snapshot(accountant()?, season.number, from, to, compute).await?;
         tracing::info!(season = head.season, period = head.period, gpus = head.gpus, shared_micro_credits = head.shared.0, root = %head.root, "snapshot taken");
         app.metrics.snapshots.fetch_add(1, Ordering::Relaxed);

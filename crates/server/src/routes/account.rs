@@ -2,8 +2,6 @@
 
 use axum::http::StatusCode;
 use gangline_guard::{Permit, act, policy::on};
-use gangline_rules::snapshot::inclusion;
-use gangline_types::public::PublicEntry;
 use gangline_wire::{
     Endpoint,
     api::{
@@ -19,6 +17,8 @@ use crate::{app::App, error::ApiError, request::Ctx, router::Api};
 const PERIODS: u32 = 24;
 /// And at most.
 const PERIODS_MAX: u32 = 200;
+/// A statement ends with the period in which it reaches so many lines.
+const LINES_MAX: usize = 2_000;
 
 pub(super) fn routes(api: Api) -> Api {
     api.json::<e::Me, _, _>(me).json::<e::AccountStatement, _, _>(statement)
@@ -60,19 +60,16 @@ pub async fn statement_of(
     let limit = limit.clamp(1, PERIODS_MAX);
     let newest = app.store.last_snapshot(season.number).await?.map_or(0, |s| s.period);
     let from = from.unwrap_or((newest + 1).saturating_sub(limit));
-    let entries =
-        app.store.account_entries(permit, season.number, from, from.saturating_add(limit - 1)).await?;
-    let mut lines = Vec::with_capacity(entries.len());
-    let mut period: Option<(u32, gangline_types::public::PublicSnapshot, Vec<PublicEntry>)> = None;
-    for (number, entry) in entries {
-        if period.as_ref().is_none_or(|p| p.0 != number) {
-            // Not projected yet: it comes with the next look.
-            let Some(head) = app.store.public().snapshot(season.number, number).await? else { continue };
-            period = Some((number, head, app.store.public().entries(season.number, number).await?));
-        }
-        let Some((_, snapshot, all)) = &period else { continue };
-        if let Some(inclusion) = inclusion(all, entry.gpu) {
+    let gpus = app.store.gpu_ids_of(permit).await?;
+    let mut lines = Vec::new();
+    for period in from..from.saturating_add(limit).min(newest + 1) {
+        // Not projected yet: it comes with the next look.
+        let Some(snapshot) = app.store.public().snapshot(season.number, period).await? else { continue };
+        for (entry, inclusion) in app.store.public().lines(season.number, period, &gpus).await? {
             lines.push(StatementLine { snapshot: snapshot.clone(), entry, inclusion });
+        }
+        if lines.len() >= LINES_MAX {
+            break;
         }
     }
     Ok(Statement {

@@ -8,7 +8,7 @@ use gangline_rules::{
     metering::{cost, usage_seconds},
     placement::{self, Wish},
 };
-use gangline_store::{ClusterRow, NewCluster};
+use gangline_store::{Candidate, ClusterRow, NewCluster};
 use gangline_types::{
     AdapterKind, ClusterId, Hash, Seconds, Standing, UnixSeconds, cluster::ClusterState,
     receipt::EndedBecause,
@@ -21,6 +21,10 @@ use crate::{edge, error::ApiError, jobs, request::Ctx, router::Api, routes::acco
 const HOURS_MAX: u32 = 168;
 /// A GPU whose last beat is older is not placed on, in seconds.
 const FRESH_BEAT_SECONDS: u64 = 180;
+/// Indexed offers that one hire asks the books about at most.
+const LOOKS_MAX: usize = 16;
+/// Up to so many registered GPUs a refusal looks at all of them, to say which wish failed on how many.
+const SCAN_MAX: u64 = 5_000;
 /// How long a question "has it changed?" waits, in seconds.
 const CHANGE_SECONDS: u64 = 25;
 
@@ -70,22 +74,6 @@ async fn hire(ctx: Ctx<e::HireCluster>) -> Result<ClusterView, ApiError> {
             format!("a hire lasts 1 to {HOURS_MAX} hours, not {hours}"),
         ));
     }
-    let candidates = ctx.app.store.candidates(&permit).await?;
-    let offers: Vec<placement::Offer> = candidates
-        .iter()
-        .filter(|c| wish.gpu.is_none_or(|gpu| gpu == c.resource.gpu))
-        .map(|c| placement::Offer {
-            gpu: c.resource.gpu,
-            kind: c.kind,
-            profile: c.profile,
-            memory_bytes: c.offer.memory_bytes,
-            price_per_hour: c.offer.price_per_hour,
-            rentable: c.standing == Standing::Proven
-                && !c.hired
-                && c.offer.hours_max >= hours
-                && ctx.now.since(c.beat_at) <= FRESH_BEAT_SECONDS,
-        })
-        .collect();
     let kinds = if wish.software_ok {
         Vec::new()
     } else {
@@ -96,13 +84,9 @@ async fn hire(ctx: Ctx<e::HireCluster>) -> Result<ClusterView, ApiError> {
         matrix_mmacs_min: wish.matrix_mmacs_min,
         memory_bytes_min: 0,
         price_per_hour_max: wish.price_per_hour_max,
+        hours,
     };
-    let chosen = placement::choose(&offers, &wanted).map_err(|none| {
-        let hint = (!wish.software_ok && none.other_kind > 0)
-            .then(|| "a software device would do? then say so: --software-ok".to_owned());
-        ApiError::Bad { status: StatusCode::CONFLICT, code: "none_fits", message: none.to_string(), hint }
-    })?;
-    let candidate = candidates.iter().find(|c| c.resource.gpu == chosen.gpu).ok_or_else(ApiError::hidden)?;
+    let candidate = choose(&ctx, &permit, &wanted).await?;
     let new = NewCluster {
         cluster: ClusterId::from_bytes(edge::random()),
         gpu: candidate.resource,
@@ -116,6 +100,65 @@ async fn hire(ctx: Ctx<e::HireCluster>) -> Result<ClusterView, ApiError> {
     let resource = ctx.app.store.cluster_resource(new.cluster).await?.ok_or_else(ApiError::hidden)?;
     let row = ctx.app.store.cluster(&ctx.permit_also::<act::UseCluster>(resource)?).await?;
     Ok(view(&row, ctx.now))
+}
+
+/// The best of the indexed offers that the books still know as they were; where none is, a look at every offer
+/// says why, in a network of a size for that.
+async fn choose(
+    ctx: &Ctx<e::HireCluster>,
+    permit: &Permit<act::Hire>,
+    wanted: &Wish,
+) -> Result<Candidate, ApiError> {
+    let fits = |candidate: &Candidate| placement::choose(&[offer_of(candidate, ctx.now)], wanted).is_ok();
+    if let Some(gpu) = ctx.body.gpu {
+        let candidates: Vec<Candidate> = ctx.app.store.candidate(permit, gpu).await?.into_iter().collect();
+        return choose_of(ctx, candidates, wanted);
+    }
+    for gpu in ctx.app.placement.best(wanted, LOOKS_MAX) {
+        if let Some(candidate) = ctx.app.store.candidate(permit, gpu).await?
+            && fits(&candidate)
+        {
+            return Ok(candidate);
+        }
+    }
+    if ctx.app.totals.borrow().registered > SCAN_MAX {
+        return Err(ApiError::Bad {
+            status: StatusCode::CONFLICT,
+            code: "none_fits",
+            message: "no GPU that is for hire now fits".into(),
+            hint: Some("ask for less, or offer a higher price".into()),
+        });
+    }
+    choose_of(ctx, ctx.app.store.candidates(permit).await?, wanted)
+}
+
+fn offer_of(candidate: &Candidate, now: UnixSeconds) -> placement::Offer {
+    placement::Offer {
+        gpu: candidate.resource.gpu,
+        kind: candidate.kind,
+        profile: candidate.profile,
+        memory_bytes: candidate.offer.memory_bytes,
+        price_per_hour: candidate.offer.price_per_hour,
+        hours_max: candidate.offer.hours_max,
+        rentable: candidate.standing == Standing::Proven
+            && !candidate.hired
+            && now.since(candidate.beat_at) <= FRESH_BEAT_SECONDS,
+    }
+}
+
+fn choose_of(
+    ctx: &Ctx<e::HireCluster>,
+    candidates: Vec<Candidate>,
+    wanted: &Wish,
+) -> Result<Candidate, ApiError> {
+    let offers: Vec<placement::Offer> = candidates.iter().map(|c| offer_of(c, ctx.now)).collect();
+    let chosen = placement::choose(&offers, wanted).map_err(|none| {
+        let hint = (!ctx.body.software_ok && none.other_kind > 0)
+            .then(|| "a software device would do? then say so: --software-ok".to_owned());
+        ApiError::Bad { status: StatusCode::CONFLICT, code: "none_fits", message: none.to_string(), hint }
+    })?;
+    let gpu = chosen.gpu;
+    candidates.into_iter().find(|c| c.resource.gpu == gpu).ok_or_else(ApiError::hidden)
 }
 
 async fn list(ctx: Ctx<e::Clusters>) -> Result<Vec<ClusterView>, ApiError> {

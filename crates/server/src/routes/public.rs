@@ -14,7 +14,7 @@ use gangline_types::{
 use gangline_wire::{
     api::{
         proof::Transcript,
-        public::{GpuPage, HOURS_MAX, SnapshotList, SnapshotWithEntries, UptimePage},
+        public::{ENTRIES_MAX, GpuPage, HOURS_MAX, SnapshotList, SnapshotWithEntries, UptimePage},
     },
     endpoints as e,
 };
@@ -89,7 +89,12 @@ async fn snapshot(ctx: Ctx<e::PublicSnapshotByPeriod>) -> Result<SnapshotWithEnt
     let period: u32 = ctx.param("period")?;
     let public = ctx.app.store.public();
     let snapshot = public.snapshot(season.number, period).await?.ok_or_else(ApiError::hidden)?;
-    Ok(SnapshotWithEntries { snapshot, entries: public.entries(season.number, period).await? })
+    let limit = ctx.query.limit.unwrap_or(ENTRIES_MAX).clamp(1, ENTRIES_MAX);
+    let mut entries = public.entries(season.number, period, ctx.query.after, limit + 1).await?;
+    let more = entries.len() > limit as usize;
+    entries.truncate(limit as usize);
+    let next = entries.last().filter(|_| more).map(|entry| entry.gpu);
+    Ok(SnapshotWithEntries { snapshot, entries, next })
 }
 
 async fn events(ctx: Ctx<e::PublicEvents>) -> Result<Response, ApiError> {

@@ -105,6 +105,12 @@ answered! { Store,
     /// Every offered GPU of machines that are here and not paused.
     async fn candidates(&self, permit: &Permit<act::Hire>) -> Result<Vec<Candidate>, StoreError>;
 
+    /// One of them, as it is now; none if it is not offered.
+    async fn candidate(&self, permit: &Permit<act::Hire>, gpu: GpuId) -> Result<Option<Candidate>, StoreError>;
+
+    /// What these GPUs are offered at; those that are not offered are left out.
+    async fn offers_of(&self, permit: &Permit<act::Project>, gpus: &[GpuId]) -> Result<Vec<Offer>, StoreError>;
+
     /// Writes a hire down; [`StoreError::Gone`] if somebody else was quicker.
     async fn hire(&self, permit: Permit<act::Hire>, new: &NewCluster) -> Result<(), StoreError>;
 

@@ -11,11 +11,17 @@ use crate::{Store, StoreError, books::answered};
 pub struct Projected {
     /// The totals as they are now.
     pub totals: NetworkTotals,
-    /// GPUs whose standing or connection changed.
+    /// GPUs whose standing or connection changed, at most [`TOLD_MAX`] of them.
     pub changed: Vec<PublicGpu>,
+    /// There was more to do than one look takes on.
+    pub more: bool,
 }
 
+/// Changed GPUs that one look tells of: watchers could not follow more.
+pub const TOLD_MAX: usize = 200;
+
 answered! { Store,
-    /// Brings the public projection up to date.
+    /// Brings the public projection nearer to the books: what changed since the last look, at most some thousands
+    /// of GPUs at once, so that nobody waits for it long.
     async fn project(&self, permit: &Permit<act::Project>) -> Result<Projected, StoreError>;
 }

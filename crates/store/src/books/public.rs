@@ -4,7 +4,8 @@
 use gangline_types::{
     AdapterKind, GpuId, Hour, Minute, ProofId, Text,
     public::{
-        NetworkTotals, PublicEntry, PublicGpu, PublicProof, PublicSeason, PublicSnapshot, PublicUptime,
+        InclusionProof, NetworkTotals, PublicEntry, PublicGpu, PublicProof, PublicSeason, PublicSnapshot,
+        PublicUptime,
     },
 };
 use gangline_wire::api::{
@@ -33,7 +34,8 @@ answered! { PublicStore,
     /// Network totals as last drawn.
     async fn totals(&self) -> Result<NetworkTotals, StoreError>;
 
-    /// GPUs that match, in the order of ids.
+    /// GPUs that match, in the order of ids. A text that is part of more than 200 models' names finds those of
+    /// the first 200.
     async fn gpus(&self, query: &GpusQuery) -> Result<GpuPage, StoreError>;
 
     /// One GPU.
@@ -60,8 +62,25 @@ answered! { PublicStore,
     /// One snapshot's head.
     async fn snapshot(&self, season: u32, period: u32) -> Result<Option<PublicSnapshot>, StoreError>;
 
-    /// One snapshot's entries, in the order of GPU ids.
-    async fn entries(&self, season: u32, period: u32) -> Result<Vec<PublicEntry>, StoreError>;
+    /// GPUs whose row changed after the place `(seq, gpu)`, each with its own place, at most `limit`.
+    async fn changed_after(&self, after: (i64, GpuId), limit: u32) -> Result<Vec<(i64, PublicGpu)>, StoreError>;
+
+    /// One snapshot's entries after `after`, in the order of GPU ids, at most `limit`.
+    async fn entries(
+        &self,
+        season: u32,
+        period: u32,
+        after: Option<GpuId>,
+        limit: u32,
+    ) -> Result<Vec<PublicEntry>, StoreError>;
+
+    /// The entries of these GPUs (in the order of ids) in one snapshot, each with its way to the root.
+    async fn lines(
+        &self,
+        season: u32,
+        period: u32,
+        gpus: &[GpuId],
+    ) -> Result<Vec<(PublicEntry, InclusionProof)>, StoreError>;
 
     /// One GPU's newest entries with their periods, newest first.
     async fn gpu_entries(

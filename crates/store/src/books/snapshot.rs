@@ -3,11 +3,22 @@
 use gangline_guard::{Permit, act};
 use gangline_rules::snapshot::PeriodInput;
 use gangline_types::{
-    Hash, Minute, Share,
-    public::{PublicEntry, PublicSeason, PublicSnapshot},
+    GpuId, Hash, Minute, Share,
+    public::{PublicSeason, PublicSnapshot},
 };
 
 use crate::{Store, StoreError, books::answered};
+
+/// A group of a snapshot's entries, as it is kept: see [`gangline_rules::groups`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EntryGroup {
+    /// Id of its first entry.
+    pub first: GpuId,
+    /// Its leaf of the snapshot's tree.
+    pub hash: Hash,
+    /// Its records.
+    pub records: Vec<u8>,
+}
 
 answered! { Store,
     /// The newest season.
@@ -25,25 +36,19 @@ answered! { Store,
 
     /// Takes the snapshot of one period, in one transaction with the reading of its uptime, so that a beat
     /// is either counted in it or marked late. `compute` gets the previous root and every GPU with a
-    /// counted minute in `from..to`. A period has one snapshot and keeps it.
+    /// counted minute in `from..to`, in the order of ids. A period has one snapshot and keeps it.
     async fn take_snapshot(
         &self,
         permit: Permit<act::TakeSnapshot>,
         season: u32,
         from: Minute,
         to: Minute,
-        compute: impl FnOnce(Hash, Vec<PeriodInput>) -> (PublicSnapshot, Vec<PublicEntry>) + Send,
+        compute: impl FnOnce(Hash, Vec<PeriodInput>) -> (PublicSnapshot, Vec<EntryGroup>) + Send,
     ) -> Result<PublicSnapshot, StoreError>;
 
     /// The account's sum over a season.
     async fn season_total(&self, permit: &Permit<act::ReadAccount>, season: u32) -> Result<Share, StoreError>;
 
-    /// Which of the account's GPUs have an entry in a season's periods `from..=to`, oldest first.
-    async fn account_entries(
-        &self,
-        permit: &Permit<act::ReadAccount>,
-        season: u32,
-        from: u32,
-        to: u32,
-    ) -> Result<Vec<(u32, PublicEntry)>, StoreError>;
+    /// The account's GPUs, the retired ones too, in the order of ids.
+    async fn gpu_ids_of(&self, permit: &Permit<act::ReadAccount>) -> Result<Vec<GpuId>, StoreError>;
 }

@@ -1,13 +1,13 @@
 //! Clusters from request to receipt.
 
 use gangline_guard::{Permit, act, policy::on};
-use gangline_types::{ClusterId, Text, UnixSeconds, cluster::ClusterState, receipt::EndedBecause};
-use gangline_wire::api::cluster::SignedReceipt;
+use gangline_types::{ClusterId, GpuId, Text, UnixSeconds, cluster::ClusterState, receipt::EndedBecause};
+use gangline_wire::api::{cluster::SignedReceipt, machine::Offer};
 use sqlx::sqlite::SqliteRow;
 
 use crate::{
     Candidate, ClosedCluster, ClusterRow, NewCluster, StoreError,
-    sql::{Columns, Id, json, word},
+    sql::{Columns, Id, json, packed, word},
     sqlite::SqliteStore,
     sqlite::audit::audit,
     sqlite::open::commit,
@@ -41,6 +41,19 @@ fn cluster_row(row: &SqliteRow) -> Result<ClusterRow, StoreError> {
     })
 }
 
+fn candidate_row(row: &SqliteRow) -> Result<Candidate, StoreError> {
+    let gpu = crate::sqlite::machine::gpu_row(row)?;
+    Ok(Candidate {
+        resource: gpu.resource,
+        offer: row.json("offer")?,
+        standing: gpu.standing,
+        kind: gpu.claim.kind,
+        profile: gpu.profile,
+        beat_at: gpu.beat_at,
+        hired: row.int("hired")? == 1,
+    })
+}
+
 impl SqliteStore {
     /// Every offered GPU of machines that are here and not paused.
     pub async fn candidates(&self, _: &Permit<act::Hire>) -> Result<Vec<Candidate>, StoreError> {
@@ -50,20 +63,39 @@ impl SqliteStore {
         .fetch_all(&self.read)
         .await
         .map_err(StoreError::sql("listing offers"))?;
-        rows.iter()
-            .map(|r| {
-                let gpu = crate::sqlite::machine::gpu_row(r)?;
-                Ok(Candidate {
-                    resource: gpu.resource,
-                    offer: r.json("offer")?,
-                    standing: gpu.standing,
-                    kind: gpu.claim.kind,
-                    profile: gpu.profile,
-                    beat_at: gpu.beat_at,
-                    hired: r.int("hired")? == 1,
-                })
-            })
-            .collect()
+        rows.iter().map(candidate_row).collect()
+    }
+
+    /// One of them, as it is now.
+    pub async fn candidate(
+        &self,
+        _: &Permit<act::Hire>,
+        gpu: GpuId,
+    ) -> Result<Option<Candidate>, StoreError> {
+        let row = sqlx::query(
+            "SELECT g.*, m.account, EXISTS (SELECT 1 FROM cluster c WHERE c.gpu = g.id AND c.state IN ('requested', 'starting', 'running', 'releasing')) AS hired FROM gpu g JOIN machine m ON m.id = g.machine WHERE g.id = ? AND g.offer IS NOT NULL AND g.present = 1 AND m.left_at IS NULL AND m.paused = 0",
+        )
+        .bind(gpu.blob())
+        .fetch_optional(&self.read)
+        .await
+        .map_err(StoreError::sql("reading an offer"))?;
+        row.as_ref().map(candidate_row).transpose()
+    }
+
+    /// What these GPUs are offered at.
+    pub async fn offers_of(
+        &self,
+        _: &Permit<act::Project>,
+        gpus: &[GpuId],
+    ) -> Result<Vec<Offer>, StoreError> {
+        let rows = sqlx::query(
+            "WITH RECURSIVE n (i) AS (SELECT 0 WHERE length(?1) > 0 UNION ALL SELECT i + 1 FROM n WHERE (i + 1) * 16 < length(?1)) SELECT g.offer FROM n CROSS JOIN gpu g ON g.id = substr(?1, 1 + 16 * n.i, 16) WHERE g.offer IS NOT NULL",
+        )
+        .bind(packed(gpus))
+        .fetch_all(&self.read)
+        .await
+        .map_err(StoreError::sql("reading offers"))?;
+        rows.iter().map(|r| r.json("offer")).collect()
     }
 
     /// Writes a hire down; [`StoreError::Gone`] if somebody else was quicker.

@@ -1,21 +1,20 @@
 //! Filling the public projection: from the books into rows that hold no owner. This is the one place
 //! where private and public rows meet, and it goes one way.
 
+use std::collections::HashMap;
+
 use gangline_guard::{Permit, act};
-use gangline_types::AdapterKind;
-use gangline_types::Standing;
 use gangline_types::{
-    GpuId, Minute, ProofId, Text, UnixSeconds,
+    GpuId, MicroCredits, ProofId, Standing, Text, UnixSeconds,
     public::{NetworkTotals, PublicGpu, PublicProof, PublicSeason},
 };
 use gangline_wire::api::proof::Transcript;
 use sqlx::sqlite::SqliteRow;
 
 use crate::{
-    Projected, StoreError,
-    sql::{Columns, Id, json},
-    sqlite::SqliteStore,
-    sqlite::machine::gpu_row,
+    EntryGroup, Projected, StoreError, TOLD_MAX,
+    sql::{Columns, Id, json, packed, word},
+    sqlite::{SqliteStore, machine::gpu_row, snapshot::write_group},
 };
 
 /// A GPU counts as connected for this long after its last beat, in seconds: three missed beats.
@@ -24,6 +23,15 @@ const CONNECTED_SECONDS: u64 = 180;
 const HOURS_THAT_CHANGE: u32 = 8;
 /// Minutes of the curve of connected GPUs that are kept: a day.
 const CURVE_MINUTES: u32 = 24 * 60;
+/// GPUs that one look takes on: some tenths of a second of work.
+const GPUS_AT_ONCE: usize = 5_000;
+/// Ids that one statement is asked about.
+const IDS_AT_ONCE: usize = 1_000;
+
+/// Names of what is followed: the last rewritten GPU's place, the second of the last look, the number of looks.
+const REWRITTEN: &str = "rewritten";
+const LOOKED: &str = "looked_at";
+const LOOKS: &str = "looks";
 
 /// The transcript of a judged proof as it is published; none if the proof was never opened.
 pub(crate) fn transcript_of(row: &SqliteRow) -> Result<Option<Transcript>, StoreError> {
@@ -44,53 +52,39 @@ pub(crate) fn transcript_of(row: &SqliteRow) -> Result<Option<Transcript>, Store
 }
 
 impl SqliteStore {
-    /// Brings the public projection up to date.
+    /// Brings the public projection nearer to the books.
     pub async fn project(&self, permit: &Permit<act::Project>) -> Result<Projected, StoreError> {
         let doing = "filling the public projection";
         let now = permit.at();
-        let gpus = self.public_gpus(now).await?;
-        let mut totals = NetworkTotals { as_of: now, ..Default::default() };
-        for gpu in gpus.iter().filter(|g| g.standing != Standing::Retired) {
-            totals.registered += 1;
-            totals.connected += gpu.connected as u64;
-            totals.proven += (gpu.connected && gpu.standing == Standing::Proven) as u64;
-            totals.rentable += gpu.rentable as u64;
-            totals.hired += gpu.hired as u64;
-            totals.software_devices += (gpu.connected && gpu.kind == AdapterKind::Software) as u64;
-        }
-
         let mut tx = self.public_write.begin().await.map_err(StoreError::sql(doing))?;
+        let looked_at = UnixSeconds(followed(&mut tx, LOOKED).await? as u64);
+        let rewritten = self.rewritten(followed(&mut tx, REWRITTEN).await?).await?;
+        let mut ids = rewritten.gpus;
+        let (came_or_went, all) = self.came_or_went(&mut tx, looked_at, now).await?;
+        ids.extend(came_or_went);
+        ids.sort_unstable();
+        ids.dedup();
+
+        let look = followed(&mut tx, LOOKS).await? + 1;
         let mut changed = Vec::new();
-        for gpu in gpus {
-            let before = sqlx::query("SELECT row FROM gpu WHERE id = ?")
-                .bind(gpu.id.blob())
-                .fetch_optional(&mut *tx)
-                .await
-                .map_err(StoreError::sql(doing))?
-                .map(|r| r.json::<PublicGpu>("row"))
-                .transpose()?;
-            if before.as_ref() == Some(&gpu) {
-                continue;
-            }
-            sqlx::query("INSERT INTO gpu (id, id_text, model, standing, row) VALUES (?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET model = excluded.model, standing = excluded.standing, row = excluded.row")
-                .bind(gpu.id.blob())
-                .bind(gpu.id.to_string())
-                .bind(gpu.model.as_str())
-                .bind(gpu.standing.as_str())
-                .bind(json(&gpu))
-                .execute(&mut *tx)
-                .await
-                .map_err(StoreError::sql(doing))?;
-            if before.is_none_or(|b| {
-                (b.standing, b.connected, b.rentable, b.hired)
-                    != (gpu.standing, gpu.connected, gpu.rentable, gpu.hired)
-            }) {
-                changed.push(gpu);
+        for some in ids.chunks(IDS_AT_ONCE) {
+            let before = public_rows(&mut tx, some).await?;
+            for gpu in self.public_gpus(some, now).await? {
+                let known = before.get(&gpu.id);
+                if known == Some(&gpu) {
+                    continue;
+                }
+                write_gpu(&mut tx, &gpu, look).await?;
+                let shows = |g: &PublicGpu| (g.standing, g.connected, g.rentable, g.hired);
+                if changed.len() < TOLD_MAX && known.is_none_or(|known| shows(known) != shows(&gpu)) {
+                    changed.push(gpu);
+                }
             }
         }
-        self.project_uptime(&mut tx, now).await?;
+        self.project_uptime(&mut tx, looked_at, now).await?;
         self.project_proofs(&mut tx).await?;
-        self.project_snapshots(&mut tx).await?;
+        let more_snapshots = self.project_snapshots(&mut tx).await?;
+        let totals = counted_totals(&mut tx, now).await?;
         sqlx::query(
             "INSERT INTO totals (one, row) VALUES (1, ?) ON CONFLICT (one) DO UPDATE SET row = excluded.row",
         )
@@ -110,31 +104,84 @@ impl SqliteStore {
             .execute(&mut *tx)
             .await
             .map_err(StoreError::sql(doing))?;
+        follow(&mut tx, REWRITTEN, rewritten.last).await?;
+        follow(&mut tx, LOOKS, look).await?;
+        if all {
+            follow(&mut tx, LOOKED, now.0 as i64).await?;
+        }
         tx.commit().await.map_err(StoreError::sql(doing))?;
-        Ok(Projected { totals, changed })
+        Ok(Projected { totals, changed, more: rewritten.more || !all || more_snapshots })
     }
 
-    async fn public_gpus(&self, now: UnixSeconds) -> Result<Vec<PublicGpu>, StoreError> {
-        let doing = "reading GPUs for the public projection";
-        let day_ago = Minute(now.minute().0.saturating_sub(24 * 60));
-        let rows = sqlx::query(
-            "SELECT g.*, m.account, m.paused, m.left_at, EXISTS (SELECT 1 FROM cluster c WHERE c.gpu = g.id AND c.state IN ('requested', 'starting', 'running', 'releasing')) AS hired, (SELECT coalesce(sum(e.share), 0) FROM entry e WHERE e.gpu = g.id AND e.season = (SELECT max(number) FROM season)) AS share FROM gpu g JOIN machine m ON m.id = g.machine ORDER BY g.id",
-        )
-        .fetch_all(&self.read)
-        .await
-        .map_err(StoreError::sql(doing))?;
-        let uptime = sqlx::query("SELECT gpu, hour, bits FROM uptime WHERE hour >= ? ORDER BY gpu")
-            .bind(day_ago.hour().0 as i64)
+    /// GPUs of which something public was rewritten after `after`.
+    async fn rewritten(&self, after: i64) -> Result<Rewritten, StoreError> {
+        let rows = sqlx::query("SELECT seq, gpu FROM gpu_changed WHERE seq > ? ORDER BY seq LIMIT ?")
+            .bind(after)
+            .bind(GPUS_AT_ONCE as i64)
+            .fetch_all(&self.read)
+            .await
+            .map_err(StoreError::sql("listing what was rewritten"))?;
+        let gpus: Vec<GpuId> = rows.iter().map(|r| r.id("gpu")).collect::<Result<_, _>>()?;
+        let last = rows.last().map(|r| r.int("seq")).transpose()?.map_or(after, |seq| seq as i64);
+        Ok(Rewritten { more: gpus.len() == GPUS_AT_ONCE, gpus, last })
+    }
+
+    /// GPUs that connected or fell silent since the last look, as far as the projection does not show it yet; and
+    /// whether these are all.
+    async fn came_or_went(
+        &self,
+        tx: &mut sqlx::SqliteConnection,
+        looked_at: UnixSeconds,
+        now: UnixSeconds,
+    ) -> Result<(Vec<GpuId>, bool), StoreError> {
+        let doing = "listing who came and who went";
+        // A beat may have been committed with a second that had passed by then.
+        let since = looked_at.0.saturating_sub(2);
+        let (silent_since, silent_at) =
+            (since.saturating_sub(CONNECTED_SECONDS), now.0.saturating_sub(CONNECTED_SECONDS));
+        let beat = sqlx::query("SELECT id FROM gpu WHERE beat_at >= ? AND beat_at > 0 AND beat_at >= ?")
+            .bind(since as i64)
+            .bind(silent_at as i64)
             .fetch_all(&self.read)
             .await
             .map_err(StoreError::sql(doing))?;
-        let mut minutes: std::collections::HashMap<GpuId, u32> = std::collections::HashMap::new();
-        for row in uptime {
-            let bits = gangline_types::UptimeHour(row.int("bits")?);
-            let hour = gangline_types::Hour(row.int("hour")? as u32);
-            *minutes.entry(row.id("gpu")?).or_default() +=
-                bits.minutes_within(hour, day_ago, Minute(now.minute().0 + 1));
+        let fell_silent =
+            sqlx::query("SELECT id FROM gpu WHERE beat_at >= ? AND beat_at < ? AND beat_at > 0")
+                .bind(silent_since as i64)
+                .bind(silent_at as i64)
+                .fetch_all(&self.read)
+                .await
+                .map_err(StoreError::sql(doing))?;
+        let mut found: Vec<GpuId> = Vec::new();
+        for (rows, shown) in [(beat, 0i64), (fell_silent, 1)] {
+            let ids: Vec<GpuId> = rows.iter().map(|r| r.id("id")).collect::<Result<_, _>>()?;
+            for some in ids.chunks(IDS_AT_ONCE) {
+                let shown_so = sqlx::query("WITH RECURSIVE n (i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE (i + 1) * 16 < length(?1)) SELECT g.id FROM n CROSS JOIN gpu g ON g.id = substr(?1, 1 + 16 * n.i, 16) WHERE g.flags & 1 = ?2")
+                    .bind(packed(some))
+                    .bind(shown)
+                    .fetch_all(&mut *tx)
+                    .await
+                    .map_err(StoreError::sql(doing))?;
+                for row in &shown_so {
+                    found.push(row.id("id")?);
+                }
+                if found.len() >= GPUS_AT_ONCE {
+                    return Ok((found, false));
+                }
+            }
         }
+        Ok((found, true))
+    }
+
+    /// These GPUs as the public may see them now, in no order.
+    async fn public_gpus(&self, ids: &[GpuId], now: UnixSeconds) -> Result<Vec<PublicGpu>, StoreError> {
+        let rows = sqlx::query(
+            "WITH RECURSIVE n (i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE (i + 1) * 16 < length(?1)) SELECT g.*, m.account, m.paused, m.left_at, m.simulated, EXISTS (SELECT 1 FROM cluster c WHERE c.gpu = g.id AND c.state IN ('requested', 'starting', 'running', 'releasing')) AS hired FROM n CROSS JOIN gpu g ON g.id = substr(?1, 1 + 16 * n.i, 16) CROSS JOIN machine m ON m.id = g.machine",
+        )
+        .bind(packed(ids))
+        .fetch_all(&self.read)
+        .await
+        .map_err(StoreError::sql("reading GPUs for the public projection"))?;
         rows.iter()
             .map(|r| {
                 let gpu = gpu_row(r)?;
@@ -155,25 +202,30 @@ impl SqliteStore {
                     connected,
                     rentable: connected && proven && gpu.offer.is_some() && !hired && r.int("paused")? == 0,
                     hired,
+                    simulated: r.int("simulated")? == 1,
                     registered_at: r.at("registered_at")?,
-                    last_beat_at: gpu.beat_at,
+                    // While it is connected, its last beat is that of its uptime, which is kept apart.
+                    last_beat_at: if connected { UnixSeconds(0) } else { gpu.beat_at },
                     last_proof_at: r.at("proof_at")?,
-                    uptime_minutes_day: minutes.get(&gpu.resource.gpu).copied().unwrap_or(0),
-                    season_share: r.money("share")?,
+                    uptime_minutes_day: 0,
+                    season_share: MicroCredits(0),
                 })
             })
             .collect()
     }
 
+    /// Copies the hours that can still change of machines that were heard of since the last look.
     async fn project_uptime(
         &self,
         tx: &mut sqlx::SqliteConnection,
+        looked_at: UnixSeconds,
         now: UnixSeconds,
     ) -> Result<(), StoreError> {
         let doing = "copying uptime to the public projection";
         let from = now.minute().hour().0.saturating_sub(HOURS_THAT_CHANGE);
-        let rows = sqlx::query("SELECT gpu, hour, bits, late FROM uptime WHERE hour >= ?")
+        let rows = sqlx::query("SELECT u.gpu, u.hour, u.bits, u.late FROM machine m CROSS JOIN gpu g ON g.machine = m.id CROSS JOIN uptime u ON u.gpu = g.id AND u.hour >= ? WHERE m.seen_at >= ?")
             .bind(from as i64)
+            .bind(looked_at.0.saturating_sub(2) as i64)
             .fetch_all(&self.read)
             .await
             .map_err(StoreError::sql(doing))?;
@@ -236,9 +288,10 @@ impl SqliteStore {
         Ok(())
     }
 
-    async fn project_snapshots(&self, tx: &mut sqlx::SqliteConnection) -> Result<(), StoreError> {
+    /// Copies snapshots, one with its entries at a look; whether there are more.
+    async fn project_snapshots(&self, tx: &mut sqlx::SqliteConnection) -> Result<bool, StoreError> {
         let doing = "copying snapshots to the public projection";
-        let Some(season) = self.season().await? else { return Ok(()) };
+        let Some(season) = self.season().await? else { return Ok(false) };
         let number = season.number as i64;
         sqlx::query("INSERT INTO season (number, row) VALUES (?, ?) ON CONFLICT (number) DO NOTHING")
             .bind(number)
@@ -252,39 +305,128 @@ impl SqliteStore {
             .await
             .map_err(StoreError::sql(doing))?;
         let rows = sqlx::query(
-            "SELECT period, head FROM snapshot WHERE season = ? AND period > ? ORDER BY period LIMIT 200",
+            "SELECT period, head FROM snapshot WHERE season = ? AND period > ? ORDER BY period LIMIT 2",
         )
         .bind(number)
         .bind(last)
         .fetch_all(&self.read)
         .await
         .map_err(StoreError::sql(doing))?;
-        for row in rows {
-            let period = row.int("period")? as i64;
-            sqlx::query("INSERT INTO snapshot (season, period, row) VALUES (?, ?, ?)")
-                .bind(number)
-                .bind(period)
-                .bind(row.text("head")?)
-                .execute(&mut *tx)
-                .await
-                .map_err(StoreError::sql(doing))?;
-            let entries = sqlx::query("SELECT gpu, entry FROM entry WHERE season = ? AND period = ?")
-                .bind(number)
-                .bind(period)
-                .fetch_all(&self.read)
-                .await
-                .map_err(StoreError::sql(doing))?;
-            for entry in entries {
-                sqlx::query("INSERT INTO entry (season, period, gpu, row) VALUES (?, ?, ?, ?)")
-                    .bind(number)
-                    .bind(period)
-                    .bind(entry.id::<GpuId>("gpu")?.blob())
-                    .bind(entry.text("entry")?)
-                    .execute(&mut *tx)
-                    .await
-                    .map_err(StoreError::sql(doing))?;
-            }
+        let Some(row) = rows.first() else { return Ok(false) };
+        let period = row.int("period")? as i64;
+        sqlx::query("INSERT INTO snapshot (season, period, row) VALUES (?, ?, ?)")
+            .bind(number)
+            .bind(period)
+            .bind(row.text("head")?)
+            .execute(&mut *tx)
+            .await
+            .map_err(StoreError::sql(doing))?;
+        let groups = sqlx::query(
+            "SELECT first, hash, records FROM entries WHERE season = ? AND period = ? ORDER BY first",
+        )
+        .bind(number)
+        .bind(period)
+        .fetch_all(&self.read)
+        .await
+        .map_err(StoreError::sql(doing))?;
+        for row in groups {
+            let group = EntryGroup {
+                first: row.id("first")?,
+                hash: row.hash("hash")?,
+                records: row.bytes("records")?,
+            };
+            write_group(&mut *tx, season.number, period as u32, &group, doing).await?;
         }
-        Ok(())
+        Ok(rows.len() > 1)
     }
+}
+
+/// GPUs of which something was rewritten.
+struct Rewritten {
+    gpus: Vec<GpuId>,
+    /// The place of the last of them.
+    last: i64,
+    /// There are more.
+    more: bool,
+}
+
+/// How far the projection has come with something.
+async fn followed(tx: &mut sqlx::SqliteConnection, what: &'static str) -> Result<i64, StoreError> {
+    let seq: Option<i64> = sqlx::query_scalar("SELECT seq FROM followed WHERE what = ?")
+        .bind(what)
+        .fetch_optional(tx)
+        .await
+        .map_err(StoreError::sql("reading how far the projection has come"))?;
+    Ok(seq.unwrap_or(0))
+}
+
+async fn follow(tx: &mut sqlx::SqliteConnection, what: &'static str, seq: i64) -> Result<(), StoreError> {
+    sqlx::query(
+        "INSERT INTO followed (what, seq) VALUES (?, ?) ON CONFLICT (what) DO UPDATE SET seq = excluded.seq",
+    )
+    .bind(what)
+    .bind(seq)
+    .execute(tx)
+    .await
+    .map_err(StoreError::sql("noting how far the projection has come"))?;
+    Ok(())
+}
+
+/// The projection's rows of these GPUs.
+async fn public_rows(
+    tx: &mut sqlx::SqliteConnection,
+    ids: &[GpuId],
+) -> Result<HashMap<GpuId, PublicGpu>, StoreError> {
+    let rows = sqlx::query("WITH RECURSIVE n (i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE (i + 1) * 16 < length(?1)) SELECT g.row FROM n CROSS JOIN gpu g ON g.id = substr(?1, 1 + 16 * n.i, 16)")
+        .bind(packed(ids))
+        .fetch_all(tx)
+        .await
+        .map_err(StoreError::sql("reading rows of the public projection"))?;
+    let rows = rows.iter().map(|r| r.json::<PublicGpu>("row").map(|gpu| (gpu.id, gpu)));
+    rows.collect()
+}
+
+async fn write_gpu(tx: &mut sqlx::SqliteConnection, gpu: &PublicGpu, look: i64) -> Result<(), StoreError> {
+    let doing = "writing a row of the public projection";
+    let flags =
+        gpu.connected as i64 + 2 * gpu.rentable as i64 + 4 * gpu.hired as i64 + 8 * gpu.simulated as i64;
+    sqlx::query("INSERT INTO model (name) VALUES (?) ON CONFLICT (name) DO NOTHING")
+        .bind(gpu.model.as_str())
+        .execute(&mut *tx)
+        .await
+        .map_err(StoreError::sql(doing))?;
+    sqlx::query("INSERT INTO gpu (id, id_text, model, model_id, kind, standing, flags, seq, row) VALUES (?1, ?2, ?3, (SELECT id FROM model WHERE name = ?3), ?4, ?5, ?6, ?7, ?8) ON CONFLICT (id) DO UPDATE SET model = excluded.model, model_id = excluded.model_id, kind = excluded.kind, standing = excluded.standing, flags = excluded.flags, seq = excluded.seq, row = excluded.row")
+        .bind(gpu.id.blob())
+        .bind(gpu.id.to_string())
+        .bind(gpu.model.as_str())
+        .bind(word(&gpu.kind))
+        .bind(gpu.standing.as_str())
+        .bind(flags)
+        .bind(look)
+        .bind(json(gpu))
+        .execute(&mut *tx)
+        .await
+        .map_err(StoreError::sql(doing))?;
+    Ok(())
+}
+
+/// Totals from the counts that triggers keep.
+async fn counted_totals(
+    tx: &mut sqlx::SqliteConnection,
+    now: UnixSeconds,
+) -> Result<NetworkTotals, StoreError> {
+    let row = sqlx::query("SELECT coalesce(sum(gpus * (flags & 1)), 0) AS connected, coalesce(sum(gpus * (flags & 1) * (standing = 'proven')), 0) AS proven, coalesce(sum(gpus * ((flags & 2) / 2)), 0) AS rentable, coalesce(sum(gpus * ((flags & 4) / 4)), 0) AS hired, coalesce(sum(gpus), 0) AS registered, coalesce(sum(gpus * (flags & 1) * (kind = 'software')), 0) AS software, coalesce(sum(gpus * ((flags & 8) / 8)), 0) AS simulated FROM counted WHERE standing <> 'retired'")
+        .fetch_one(tx)
+        .await
+        .map_err(StoreError::sql("counting the network"))?;
+    Ok(NetworkTotals {
+        connected: row.int("connected")?,
+        proven: row.int("proven")?,
+        rentable: row.int("rentable")?,
+        hired: row.int("hired")?,
+        registered: row.int("registered")?,
+        software_devices: row.int("software")?,
+        simulated: row.int("simulated")?,
+        as_of: now,
+    })
 }

@@ -1,25 +1,34 @@
 //! The explorer's reads. This type holds one pool: read-only, on the file of the public projection. It
 //! has no way to reach anything else.
 
+use std::collections::HashMap;
+
+use gangline_rules::{
+    groups::{self, GROUP},
+    snapshot::Paths,
+};
 use gangline_types::{
-    GpuId, Hour, Minute, ProofId, Text, UptimeHour,
+    GpuId, Hour, MicroCredits, Minute, ProofId, Standing, Text, UnixSeconds, UptimeHour,
     public::{
-        NetworkTotals, PublicEntry, PublicGpu, PublicProof, PublicSeason, PublicSnapshot, PublicUptime,
+        InclusionProof, NetworkTotals, PublicEntry, PublicGpu, PublicProof, PublicSeason, PublicSnapshot,
+        PublicUptime,
     },
 };
 use gangline_wire::api::{
     proof::Transcript,
-    public::{GpuPage, GpusQuery, HOURS_MAX, PAGE_MAX, SnapshotList},
+    public::{ENTRIES_MAX, GpuPage, GpusQuery, HOURS_MAX, PAGE_MAX, SnapshotList},
 };
 use sqlx::SqlitePool;
 
 use crate::{
     ModelRow, StoreError,
-    sql::{Columns, Id},
+    sql::{Columns, Id, json, packed},
 };
 
 /// GPUs or snapshots in a page unless asked otherwise.
 const PAGE: u32 = 50;
+/// Models that one text may find GPUs of.
+const MODELS_MAX: i64 = 200;
 
 /// Read-only access to the public projection.
 #[derive(Clone)]
@@ -60,22 +69,103 @@ impl SqlitePublic {
     pub async fn gpus(&self, query: &GpusQuery) -> Result<GpuPage, StoreError> {
         let limit = query.limit.unwrap_or(PAGE).clamp(1, PAGE_MAX);
         let text: String = query.q.as_deref().unwrap_or("").trim().chars().take(128).collect();
-        let rows = sqlx::query(
-            "SELECT row FROM gpu WHERE (?1 IS NULL OR id > ?1) AND (?2 IS NULL OR standing = ?2) AND (?3 = '' OR id_text LIKE ?4 || '%' ESCAPE '\\' OR model LIKE '%' || ?4 || '%' ESCAPE '\\') ORDER BY id LIMIT ?5",
+        // Below every id, so that one statement serves the first page and the others.
+        let after = query.after.map(|g| g.blob()).unwrap_or_default();
+        let mut gpus = if text.is_empty() {
+            self.in_order(&after, query.standing, None, limit).await?
+        } else {
+            let mut found = self.of_models(&text, &after, query.standing, limit).await?;
+            if let Some(range) = GpuId::range_of_prefix(&text.to_ascii_lowercase()) {
+                found.extend(self.in_order(&after, query.standing, Some(range), limit).await?);
+                found.sort_by_key(|gpu| gpu.id);
+                found.dedup_by_key(|gpu| gpu.id);
+            }
+            found
+        };
+        let more = gpus.len() > limit as usize;
+        gpus.truncate(limit as usize);
+        self.fill(&mut gpus).await?;
+        let next = gpus.last().filter(|_| more).map(|g| g.id);
+        Ok(GpuPage { gpus, next })
+    }
+
+    /// One more than `limit` GPUs after `after`, within a range of ids.
+    async fn in_order(
+        &self,
+        after: &[u8],
+        standing: Option<Standing>,
+        range: Option<(GpuId, GpuId)>,
+        limit: u32,
+    ) -> Result<Vec<PublicGpu>, StoreError> {
+        let (first, last) = range.unwrap_or((GpuId::from_bytes([0; 16]), GpuId::from_bytes([255; 16])));
+        // One statement a way to look, so that each has an index of its own to walk along.
+        let statement = match standing {
+            None => sqlx::query(
+                "SELECT row FROM gpu WHERE id > ?1 AND id >= ?2 AND id <= ?3 ORDER BY id LIMIT ?4",
+            ),
+            Some(_) => sqlx::query(
+                "SELECT row FROM gpu WHERE standing = ?5 AND id > ?1 AND id >= ?2 AND id <= ?3 ORDER BY id LIMIT ?4",
+            ),
+        };
+        let mut statement =
+            statement.bind(after.to_vec()).bind(first.blob()).bind(last.blob()).bind(limit as i64 + 1);
+        if let Some(standing) = standing {
+            statement = statement.bind(standing.as_str());
+        }
+        let rows = statement.fetch_all(&self.pool).await.map_err(failed)?;
+        rows.iter().map(|r| r.json("row")).collect()
+    }
+
+    /// One more than `limit` GPUs after `after` of models whose name holds the text. Each model's GPUs stand in
+    /// order in an index, so the first of each are enough.
+    async fn of_models(
+        &self,
+        text: &str,
+        after: &[u8],
+        standing: Option<Standing>,
+        limit: u32,
+    ) -> Result<Vec<PublicGpu>, StoreError> {
+        let models: Vec<i64> = sqlx::query_scalar(
+            "SELECT id FROM model WHERE name LIKE '%' || ? || '%' ESCAPE '\\' ORDER BY name LIMIT ?",
         )
-        .bind(query.after.map(|g| g.blob()))
-        .bind(query.standing.map(|s| s.as_str()))
-        .bind(&text)
-        .bind(like(&text))
-        .bind(limit as i64 + 1)
+        .bind(like(text))
+        .bind(MODELS_MAX)
         .fetch_all(&self.pool)
         .await
         .map_err(failed)?;
-        let mut gpus: Vec<PublicGpu> = rows.iter().map(|r| r.json("row")).collect::<Result<_, _>>()?;
-        let more = gpus.len() > limit as usize;
-        gpus.truncate(limit as usize);
-        let next = gpus.last().filter(|_| more).map(|g| g.id);
-        Ok(GpuPage { gpus, next })
+        if models.is_empty() {
+            return Ok(Vec::new());
+        }
+        let statement = match standing {
+            None => sqlx::query(
+                "SELECT row FROM gpu WHERE id IN (SELECT x.id FROM json_each(?1) m CROSS JOIN gpu x ON x.id IN (SELECT d.id FROM gpu d WHERE d.model_id = m.value AND d.id > ?2 ORDER BY d.id LIMIT ?3) ORDER BY x.id LIMIT ?3) ORDER BY id",
+            ),
+            Some(_) => sqlx::query(
+                "SELECT row FROM gpu WHERE id IN (SELECT x.id FROM json_each(?1) m CROSS JOIN gpu x ON x.id IN (SELECT d.id FROM gpu d WHERE d.model_id = m.value AND d.standing = ?4 AND d.id > ?2 ORDER BY d.id LIMIT ?3) ORDER BY x.id LIMIT ?3) ORDER BY id",
+            ),
+        };
+        let mut statement = statement.bind(json(&models)).bind(after.to_vec()).bind(limit as i64 + 1);
+        if let Some(standing) = standing {
+            statement = statement.bind(standing.as_str());
+        }
+        let rows = statement.fetch_all(&self.pool).await.map_err(failed)?;
+        rows.iter().map(|r| r.json("row")).collect()
+    }
+
+    /// GPUs whose row changed after a place.
+    pub async fn changed_after(
+        &self,
+        after: (i64, GpuId),
+        limit: u32,
+    ) -> Result<Vec<(i64, PublicGpu)>, StoreError> {
+        let rows = sqlx::query("SELECT seq, row FROM gpu WHERE (seq, id) > (?, ?) ORDER BY seq, id LIMIT ?")
+            .bind(after.0)
+            .bind(after.1.blob())
+            .bind(limit as i64)
+            .fetch_all(&self.pool)
+            .await
+            .map_err(failed)?;
+        rows.iter().map(|r| Ok((r.int("seq")? as i64, r.json("row")?))).collect()
     }
 
     /// One GPU.
@@ -85,7 +175,49 @@ impl SqlitePublic {
             .fetch_optional(&self.pool)
             .await
             .map_err(failed)?;
-        row.map(|r| r.json("row")).transpose()
+        let mut found: Vec<PublicGpu> = row.iter().map(|r| r.json("row")).collect::<Result<_, _>>()?;
+        self.fill(&mut found).await?;
+        Ok(found.pop())
+    }
+
+    /// Puts in what changes for every GPU all the time, and so is not kept in its row: last beat, the day's
+    /// minutes, the season's share.
+    async fn fill(&self, gpus: &mut [PublicGpu]) -> Result<(), StoreError> {
+        let ids: Vec<GpuId> = gpus.iter().map(|gpu| gpu.id).collect();
+        let now = self.totals().await?.as_of;
+        let day_ago = Minute(now.minute().0.saturating_sub(24 * 60));
+        let hours = sqlx::query("WITH RECURSIVE n (i) AS (SELECT 0 WHERE length(?1) > 0 UNION ALL SELECT i + 1 FROM n WHERE (i + 1) * 16 < length(?1)) SELECT u.gpu, u.hour, u.bits FROM n CROSS JOIN uptime u ON u.gpu = substr(?1, 1 + 16 * n.i, 16) AND u.hour >= ?2")
+            .bind(packed(&ids))
+            .bind(day_ago.hour().0 as i64)
+            .fetch_all(&self.pool)
+            .await
+            .map_err(failed)?;
+        let shares = sqlx::query("WITH RECURSIVE n (i) AS (SELECT 0 WHERE length(?1) > 0 UNION ALL SELECT i + 1 FROM n WHERE (i + 1) * 16 < length(?1)) SELECT s.gpu, s.share FROM n CROSS JOIN season_share s ON s.season = (SELECT max(number) FROM season) AND s.gpu = substr(?1, 1 + 16 * n.i, 16)")
+            .bind(packed(&ids))
+            .fetch_all(&self.pool)
+            .await
+            .map_err(failed)?;
+        let mut minutes: HashMap<GpuId, (u32, UnixSeconds)> = HashMap::new();
+        for row in &hours {
+            let (hour, bits) = (Hour(row.int("hour")? as u32), UptimeHour(row.int("bits")?));
+            let (day, last) = minutes.entry(row.id("gpu")?).or_default();
+            *day += bits.minutes_within(hour, day_ago, Minute(now.minute().0 + 1));
+            if bits.minutes() > 0 {
+                let newest = Minute(hour.start().0 + 63 - (bits.0 & UptimeHour::FULL.0).leading_zeros());
+                *last = (*last).max(newest.start().plus(59).min(now));
+            }
+        }
+        let mut earned: HashMap<GpuId, u64> = HashMap::new();
+        for row in &shares {
+            earned.insert(row.id("gpu")?, row.int("share")?);
+        }
+        for gpu in gpus {
+            let (day, last) = minutes.get(&gpu.id).copied().unwrap_or_default();
+            gpu.uptime_minutes_day = day;
+            gpu.last_beat_at = gpu.last_beat_at.max(last);
+            gpu.season_share = MicroCredits(earned.get(&gpu.id).copied().unwrap_or_default());
+        }
+        Ok(())
     }
 
     /// Its uptime hours in `from..to`, at most 90 days of them.
@@ -183,15 +315,76 @@ impl SqlitePublic {
         row.map(|r| r.json("row")).transpose()
     }
 
-    /// One snapshot's entries, in the order of GPU ids.
-    pub async fn entries(&self, season: u32, period: u32) -> Result<Vec<PublicEntry>, StoreError> {
-        let rows = sqlx::query("SELECT row FROM entry WHERE season = ? AND period = ? ORDER BY gpu")
+    /// One snapshot's entries after `after`, in the order of GPU ids, at most `limit`.
+    pub async fn entries(
+        &self,
+        season: u32,
+        period: u32,
+        after: Option<GpuId>,
+        limit: u32,
+    ) -> Result<Vec<PublicEntry>, StoreError> {
+        let limit = limit.clamp(1, ENTRIES_MAX + 1) as usize;
+        // The group that `after` is in may go on beyond it; so one more group than the limit fills.
+        let rows = sqlx::query("SELECT records FROM entries WHERE season = ?1 AND period = ?2 AND first >= coalesce((SELECT max(first) FROM entries WHERE season = ?1 AND period = ?2 AND first <= ?3), x'') ORDER BY first LIMIT ?4")
             .bind(season as i64)
             .bind(period as i64)
+            .bind(after.map(|g| g.blob()).unwrap_or_default())
+            .bind((limit / GROUP + 2) as i64)
             .fetch_all(&self.pool)
             .await
             .map_err(failed)?;
-        rows.iter().map(|r| r.json("row")).collect()
+        let mut entries = Vec::with_capacity(limit.min(rows.len() * GROUP));
+        for row in &rows {
+            let group = unpacked(&row.bytes("records")?)?;
+            entries.extend(group.into_iter().filter(|entry| after.is_none_or(|after| entry.gpu > after)));
+        }
+        entries.truncate(limit);
+        Ok(entries)
+    }
+
+    /// The entries of these GPUs in one snapshot, each with its way to the root.
+    pub async fn lines(
+        &self,
+        season: u32,
+        period: u32,
+        gpus: &[GpuId],
+    ) -> Result<Vec<(PublicEntry, InclusionProof)>, StoreError> {
+        let Some(head) = self.snapshot(season, period).await? else { return Ok(Vec::new()) };
+        let rows =
+            sqlx::query("SELECT first, hash FROM entries WHERE season = ? AND period = ? ORDER BY first")
+                .bind(season as i64)
+                .bind(period as i64)
+                .fetch_all(&self.pool)
+                .await
+                .map_err(failed)?;
+        let firsts: Vec<GpuId> = rows.iter().map(|r| r.id("first")).collect::<Result<_, _>>()?;
+        let hashes = rows.iter().map(|r| r.hash("hash")).collect::<Result<Vec<_>, _>>()?;
+        let paths = Paths::new(hashes, head.gpus);
+        let mut lines = Vec::new();
+        let mut held: Option<(usize, Vec<u8>, Vec<PublicEntry>)> = None;
+        for gpu in gpus {
+            // Where it would be, if it is there at all.
+            let Some(group) = firsts.partition_point(|first| first <= gpu).checked_sub(1) else { continue };
+            if held.as_ref().is_none_or(|(at, ..)| *at != group) {
+                let row =
+                    sqlx::query("SELECT records FROM entries WHERE season = ? AND period = ? AND first = ?")
+                        .bind(season as i64)
+                        .bind(period as i64)
+                        .bind(firsts[group].blob())
+                        .fetch_one(&self.pool)
+                        .await
+                        .map_err(failed)?;
+                let records = row.bytes("records")?;
+                let entries = unpacked(&records)?;
+                held = Some((group, records, entries));
+            }
+            let Some((_, records, entries)) = &held else { continue };
+            let Some(offset) = entries.iter().position(|entry| entry.gpu == *gpu) else { continue };
+            if let Some(inclusion) = paths.inclusion(records, group, offset) {
+                lines.push((entries[offset].clone(), inclusion));
+            }
+        }
+        Ok(lines)
     }
 
     /// One GPU's newest entries with their periods, newest first.
@@ -201,16 +394,27 @@ impl SqlitePublic {
         gpu: GpuId,
         limit: u32,
     ) -> Result<Vec<(u32, PublicEntry)>, StoreError> {
-        let rows = sqlx::query(
-            "SELECT period, row FROM entry WHERE gpu = ? AND season = ? ORDER BY period DESC LIMIT ?",
-        )
-        .bind(gpu.blob())
-        .bind(season as i64)
-        .bind(limit.clamp(1, PAGE_MAX) as i64)
-        .fetch_all(&self.pool)
-        .await
-        .map_err(failed)?;
-        rows.iter().map(|r| Ok((r.int("period")? as u32, r.json("row")?))).collect()
+        let periods: Vec<i64> =
+            sqlx::query_scalar("SELECT period FROM snapshot WHERE season = ? ORDER BY period DESC LIMIT ?")
+                .bind(season as i64)
+                .bind(limit.clamp(1, PAGE_MAX) as i64)
+                .fetch_all(&self.pool)
+                .await
+                .map_err(failed)?;
+        let mut found = Vec::new();
+        for period in periods {
+            let row = sqlx::query("SELECT records FROM entries WHERE season = ? AND period = ? AND first <= ? ORDER BY first DESC LIMIT 1")
+                .bind(season as i64)
+                .bind(period)
+                .bind(gpu.blob())
+                .fetch_optional(&self.pool)
+                .await
+                .map_err(failed)?;
+            let Some(row) = row else { continue };
+            let entry = unpacked(&row.bytes("records")?)?.into_iter().find(|entry| entry.gpu == gpu);
+            found.extend(entry.map(|entry| (period as u32, entry)));
+        }
+        Ok(found)
     }
 
     /// Connected GPUs by minute over the last day.
@@ -225,7 +429,7 @@ impl SqlitePublic {
     /// Models by kind with their connected, proven and rentable GPUs, most connected first, at most 20.
     pub async fn models(&self) -> Result<Vec<ModelRow>, StoreError> {
         let rows = sqlx::query(
-            "SELECT model, json_extract(row, '$.kind') AS kind, sum(json_extract(row, '$.connected')) AS connected, sum(json_extract(row, '$.connected') AND standing = 'proven') AS proven, sum(json_extract(row, '$.rentable')) AS rentable FROM gpu WHERE standing <> 'retired' GROUP BY model, kind ORDER BY connected DESC, model, kind LIMIT 20",
+            "SELECT m.name AS model, c.kind, sum(c.gpus * (c.flags & 1)) AS connected, sum(c.gpus * (c.flags & 1) * (c.standing = 'proven')) AS proven, sum(c.gpus * ((c.flags & 2) / 2)) AS rentable FROM counted c JOIN model m ON m.id = c.model_id WHERE c.standing <> 'retired' AND c.gpus > 0 GROUP BY m.name, c.kind ORDER BY connected DESC, model, c.kind LIMIT 20",
         )
         .fetch_all(&self.pool)
         .await
@@ -242,4 +446,8 @@ impl SqlitePublic {
             })
             .collect()
     }
+}
+
+fn unpacked(records: &[u8]) -> Result<Vec<PublicEntry>, StoreError> {
+    groups::unpack(records).ok_or_else(|| StoreError::Malformed("a group of entries".into()))
 }

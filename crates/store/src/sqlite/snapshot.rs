@@ -1,15 +1,15 @@
 //! Seasons, snapshots and statements.
 
 use gangline_guard::{Permit, act, log::Event};
-use gangline_rules::snapshot::PeriodInput;
+use gangline_rules::{groups, snapshot::PeriodInput};
 use gangline_types::{
     GpuId, Hash, Hour, MicroCredits, Minute, Share, UptimeHour,
-    public::{PublicEntry, PublicSeason, PublicSnapshot},
+    public::{PublicSeason, PublicSnapshot},
 };
 
 use crate::{
-    StoreError,
-    sql::{Columns, Id, json},
+    EntryGroup, StoreError,
+    sql::{Columns, Id, json, packed},
     sqlite::SqliteStore,
     sqlite::audit::audit,
     sqlite::log::log_entry,
@@ -75,7 +75,7 @@ impl SqliteStore {
         season: u32,
         from: Minute,
         to: Minute,
-        compute: impl FnOnce(Hash, Vec<PeriodInput>) -> (PublicSnapshot, Vec<PublicEntry>) + Send,
+        compute: impl FnOnce(Hash, Vec<PeriodInput>) -> (PublicSnapshot, Vec<EntryGroup>) + Send,
     ) -> Result<PublicSnapshot, StoreError> {
         let doing = "taking a snapshot";
         let mut tx = self.begin(doing).await?;
@@ -87,7 +87,7 @@ impl SqliteStore {
             .map(|r| r.json::<PublicSnapshot>("head"))
             .transpose()?;
         let inputs = period_inputs(&mut tx, from, to).await?;
-        let (head, entries) = compute(previous.map(|p| p.root).unwrap_or_default(), inputs);
+        let (head, groups) = compute(previous.map(|p| p.root).unwrap_or_default(), inputs);
         sqlx::query("INSERT INTO snapshot (season, period, head) VALUES (?, ?, ?)")
             .bind(head.season as i64)
             .bind(head.period as i64)
@@ -95,16 +95,8 @@ impl SqliteStore {
             .execute(&mut *tx)
             .await
             .map_err(StoreError::sql(doing))?;
-        for entry in &entries {
-            sqlx::query("INSERT INTO entry (season, period, gpu, share, entry) VALUES (?, ?, ?, ?, ?)")
-                .bind(head.season as i64)
-                .bind(head.period as i64)
-                .bind(entry.gpu.blob())
-                .bind(entry.share.0 as i64)
-                .bind(json(entry))
-                .execute(&mut *tx)
-                .await
-                .map_err(StoreError::sql(doing))?;
+        for group in &groups {
+            write_group(&mut tx, head.season, head.period, group, doing).await?;
         }
         let event = Event::Snapshot { season: head.season, period: head.period, root: head.root };
         log_entry(&mut tx, &permit, event, "").await?;
@@ -121,36 +113,60 @@ impl SqliteStore {
         season: u32,
     ) -> Result<Share, StoreError> {
         let sum: i64 = sqlx::query_scalar(
-            "SELECT coalesce(sum(e.share), 0) FROM entry e JOIN gpu g ON g.id = e.gpu JOIN machine m ON m.id = g.machine WHERE m.account = ? AND e.season = ?",
+            "SELECT coalesce(sum(s.share), 0) FROM machine m CROSS JOIN gpu g ON g.machine = m.id CROSS JOIN season_share s ON s.season = ? AND s.gpu = g.id WHERE m.account = ?",
         )
-        .bind(permit.on().account.blob())
         .bind(season as i64)
+        .bind(permit.on().account.blob())
         .fetch_one(&self.read)
         .await
         .map_err(StoreError::sql("adding a statement up"))?;
         Ok(MicroCredits(sum as u64))
     }
 
-    /// Which of the account's GPUs have an entry in a season's periods `from..=to`, oldest first.
-    pub async fn account_entries(
-        &self,
-        permit: &Permit<act::ReadAccount>,
-        season: u32,
-        from: u32,
-        to: u32,
-    ) -> Result<Vec<(u32, PublicEntry)>, StoreError> {
+    /// The account's GPUs, in the order of ids.
+    pub async fn gpu_ids_of(&self, permit: &Permit<act::ReadAccount>) -> Result<Vec<GpuId>, StoreError> {
         let rows = sqlx::query(
-            "SELECT e.period, e.entry FROM entry e JOIN gpu g ON g.id = e.gpu JOIN machine m ON m.id = g.machine WHERE m.account = ? AND e.season = ? AND e.period BETWEEN ? AND ? ORDER BY e.period, e.gpu",
+            "SELECT g.id FROM gpu g JOIN machine m ON m.id = g.machine WHERE m.account = ? ORDER BY g.id",
         )
         .bind(permit.on().account.blob())
-        .bind(season as i64)
-        .bind(from as i64)
-        .bind(to as i64)
         .fetch_all(&self.read)
         .await
-        .map_err(StoreError::sql("reading a statement"))?;
-        rows.iter().map(|r| Ok((r.int("period")? as u32, r.json("entry")?))).collect()
+        .map_err(StoreError::sql("listing an account's GPUs"))?;
+        rows.iter().map(|r| r.id("id")).collect()
     }
+}
+
+/// Writes one group of entries down, and adds its shares to the season's sums: in the books and in the public
+/// projection alike.
+pub(crate) async fn write_group(
+    tx: &mut sqlx::SqliteConnection,
+    season: u32,
+    period: u32,
+    group: &EntryGroup,
+    doing: &'static str,
+) -> Result<(), StoreError> {
+    sqlx::query("INSERT INTO entries (season, period, first, hash, records) VALUES (?, ?, ?, ?, ?)")
+        .bind(season as i64)
+        .bind(period as i64)
+        .bind(group.first.blob())
+        .bind(group.hash.0.to_vec())
+        .bind(&group.records)
+        .execute(&mut *tx)
+        .await
+        .map_err(StoreError::sql(doing))?;
+    let entries =
+        groups::unpack(&group.records).ok_or_else(|| StoreError::Malformed("a group of entries".into()))?;
+    let earned: Vec<_> = entries.iter().filter(|entry| entry.share.0 > 0).collect();
+    let gpus: Vec<GpuId> = earned.iter().map(|entry| entry.gpu).collect();
+    let shares: Vec<u64> = earned.iter().map(|entry| entry.share.0).collect();
+    sqlx::query("INSERT INTO season_share (season, gpu, share) SELECT ?1, substr(?2, 1 + 16 * j.key, 16), j.value FROM json_each(?3) j WHERE true ON CONFLICT (season, gpu) DO UPDATE SET share = share + excluded.share")
+        .bind(season as i64)
+        .bind(packed(&gpus))
+        .bind(json(&shares))
+        .execute(&mut *tx)
+        .await
+        .map_err(StoreError::sql(doing))?;
+    Ok(())
 }
 
 async fn period_inputs(

@@ -59,7 +59,8 @@ pub struct StatementQuery {
     /// Only periods from this one on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub from: Option<u32>,
-    /// At most this many periods, up to 200; the newest 24 unless given.
+    /// At most this many periods, up to 200; the newest 24 unless given. An answer ends with the period in which it
+    /// reaches 2,000 lines; ask again from the one after it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limit: Option<u32>,
 }

@@ -12,6 +12,9 @@ pub const PAGE_MAX: u32 = 200;
 /// Hours in one answer at most: 90 days.
 pub const HOURS_MAX: u32 = 90 * 24;
 
+/// Lines of a snapshot in one answer at most.
+pub const ENTRIES_MAX: u32 = 5_000;
+
 /// Which GPUs.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 pub struct GpusQuery {
@@ -76,11 +79,25 @@ pub struct SnapshotList {
     pub next: Option<u32>,
 }
 
+/// Which lines of a snapshot.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+pub struct EntriesQuery {
+    /// Only lines of GPUs after this one, in the order of ids.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after: Option<GpuId>,
+    /// At most this many, up to 5,000, which is also what comes unless given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit: Option<u32>,
+}
+
 /// A snapshot and its lines.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct SnapshotWithEntries {
     /// The head.
     pub snapshot: PublicSnapshot,
-    /// Every line, in the order of GPU ids.
+    /// Lines in the order of GPU ids.
     pub entries: Vec<PublicEntry>,
+    /// Ask with `after` set to this for more.
+    #[serde(default)]
+    pub next: Option<GpuId>,
 }

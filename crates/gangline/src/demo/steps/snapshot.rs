@@ -30,7 +30,7 @@ pub async fn run(world: &mut World) -> anyhow::Result<String> {
     let snapshot = until(Duration::from_secs(150), || async {
         for head in world.public_snapshots().await?.iter().rev().take(2) {
             let whole =
-                anyone.call::<PublicSnapshotByPeriod>(&[&head.period], &none, &Default::default()).await?;
+                anyone.call::<PublicSnapshotByPeriod>(&[&head.period], &Default::default(), &none).await?;
             if has_all(world, &whole) {
                 return Ok(whole);
             }

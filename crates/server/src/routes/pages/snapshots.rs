@@ -10,7 +10,7 @@ use crate::{error::ApiError, request::Ctx};
 /// Snapshots on a page of the list.
 const PAGE: u32 = 50;
 /// Entries on a snapshot's page; the rest are in its JSON.
-const ENTRIES_MAX: usize = 200;
+const ENTRIES_MAX: u32 = 200;
 
 pub async fn list(ctx: Ctx<e::SnapshotsPage>) -> Result<Response, ApiError> {
     let public = ctx.app.store.public();
@@ -40,8 +40,7 @@ pub async fn show(ctx: Ctx<e::SnapshotPage>) -> Result<Response, ApiError> {
     let public = ctx.app.store.public();
     let season = public.season().await?.ok_or_else(ApiError::hidden)?;
     let snapshot = public.snapshot(season.number, period).await?.ok_or_else(ApiError::hidden)?;
-    let mut entries = public.entries(season.number, period).await?;
-    entries.truncate(ENTRIES_MAX);
+    let entries = public.entries(season.number, period, None, ENTRIES_MAX).await?;
     let newest = public.newest_snapshots(season.number, 1).await?;
     let view = SnapshotView {
         now: ctx.now,
