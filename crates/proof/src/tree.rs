@@ -38,6 +38,17 @@ pub fn unit_leaf(n: u32, index: u32, states: &[u32]) -> Hash {
     h.finalize().into()
 }
 
+/// The keys of row leaves and of unit leaves as words, for kernels that hash.
+#[cfg(feature = "gpu")]
+pub fn leaf_keys() -> [[u32; 8]; 2] {
+    [&LEAF_KEY, &UNIT_KEY].map(|key| {
+        let words: &[u8; 32] = key;
+        std::array::from_fn(|i| {
+            u32::from_le_bytes([words[4 * i], words[4 * i + 1], words[4 * i + 2], words[4 * i + 3]])
+        })
+    })
+}
+
 fn node(n: u32, level: u32, index: u32, left: &Hash, right: &Hash) -> Hash {
     let mut h = blake3::Hasher::new_keyed(&NODE_KEY);
     for number in [n, level, index] {

@@ -211,18 +211,18 @@ impl Params {
     ///
     /// At least 64 MiB are filled, and at most 274 GB: blocks are numbered by 32 bits.
     pub fn of_gpu(memory_bytes: u64) -> Self {
-        const UNITS: u64 = 1 << 17;
         const SEGMENTS_MAX: u64 = 64;
         let blocks = (memory_bytes / 10 * 9 / 64).clamp(1 << 20, (1 << 32) - 64) / 64 * 64;
-        let mut steps = 256;
-        while UNITS * SEGMENTS_MAX * steps < 2 * blocks {
-            steps *= 2;
+        // More walkers first, which cost the verifier nothing; then longer segments, which do.
+        let (mut units, mut steps) = (1u64 << 17, 256);
+        while units * SEGMENTS_MAX * steps < 2 * blocks {
+            if units < 1 << 18 { units *= 2 } else { steps *= 2 }
         }
-        let segments = (2 * blocks).div_ceil(UNITS * steps);
+        let segments = (2 * blocks).div_ceil(units * steps);
         Self {
             memory: MemoryParams { blocks: blocks as u32, rounds: 160 },
             walk: ChainParams {
-                units: UNITS as u32,
+                units: units as u32,
                 segments: segments as u32,
                 steps: steps as u32,
                 opened: 64,

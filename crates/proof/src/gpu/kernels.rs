@@ -11,6 +11,9 @@ pub const FILL: Kernel = Kernel { entry: "fill", source: include_str!("fill.wgsl
 /// A band of the exact int8 product, a tile of 64 x 64 entries a workgroup.
 pub const PRODUCT: Kernel = Kernel { entry: "product", source: include_str!("product.wgsl") };
 
+/// The same product in f32, whose partial sums are exact.
+pub const PRODUCT_F32: Kernel = Kernel { entry: "product_f32", source: include_str!("product_f32.wgsl") };
+
 /// One compute kernel.
 #[derive(Clone, Copy)]
 pub struct Kernel {
@@ -47,7 +50,7 @@ pub struct ProductJob {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use naga::{
         back::{hlsl, msl, spv},
         valid::{Capabilities, ValidationFlags, Validator},
@@ -57,31 +60,34 @@ mod tests {
 
     #[test]
     fn every_kernel_translates_for_vulkan_metal_and_direct3d() {
-        for kernel in [FILL, PRODUCT] {
-            let name = kernel.entry;
-            let module = naga::front::wgsl::parse_str(kernel.source).expect(name);
-            let info =
-                Validator::new(ValidationFlags::all(), Capabilities::empty()).validate(&module).expect(name);
+        for kernel in [FILL, PRODUCT, PRODUCT_F32] {
+            translates(kernel.entry, kernel.source);
+        }
+    }
 
-            let spirv = spv::write_vec(&module, &info, &spv::Options::default(), None).expect(name);
-            assert_eq!(spirv.first(), Some(&0x0723_0203), "{name}: SPIR-V magic number");
+    /// Translates a kernel to SPIR-V, to Metal's language from 2.1 on and to Direct3D's, without any feature beyond
+    /// what every adapter has.
+    pub fn translates(name: &str, source: &str) {
+        let module =
+            naga::front::wgsl::parse_str(source).unwrap_or_else(|e| panic!("{}", e.emit_to_string(source)));
+        let info =
+            Validator::new(ValidationFlags::all(), Capabilities::empty()).validate(&module).expect(name);
 
-            for lang_version in [(2, 1), (2, 4), (3, 0)] {
-                let options =
-                    msl::Options { lang_version, fake_missing_bindings: true, ..Default::default() };
-                let (metal, _) =
-                    msl::write_string(&module, &info, &options, &msl::PipelineOptions::default())
-                        .expect(name);
-                assert!(metal.contains("kernel void"), "{name}: {metal}");
-            }
-            for shader_model in [hlsl::ShaderModel::V6_0, hlsl::ShaderModel::V6_4] {
-                let options =
-                    hlsl::Options { shader_model, fake_missing_bindings: true, ..Default::default() };
-                let pipeline = hlsl::PipelineOptions::default();
-                let mut text = String::new();
-                hlsl::Writer::new(&mut text, &options, &pipeline).write(&module, &info, None).expect(name);
-                assert!(text.contains("numthreads"), "{name}: {text}");
-            }
+        let spirv = spv::write_vec(&module, &info, &spv::Options::default(), None).expect(name);
+        assert_eq!(spirv.first(), Some(&0x0723_0203), "{name}: SPIR-V magic number");
+
+        for lang_version in [(2, 1), (2, 4), (3, 0)] {
+            let options = msl::Options { lang_version, fake_missing_bindings: true, ..Default::default() };
+            let (metal, _) =
+                msl::write_string(&module, &info, &options, &msl::PipelineOptions::default()).expect(name);
+            assert!(metal.contains("kernel void"), "{name}: {metal}");
+        }
+        for shader_model in [hlsl::ShaderModel::V6_0, hlsl::ShaderModel::V6_4] {
+            let options = hlsl::Options { shader_model, fake_missing_bindings: true, ..Default::default() };
+            let pipeline = hlsl::PipelineOptions::default();
+            let mut text = String::new();
+            hlsl::Writer::new(&mut text, &options, &pipeline).write(&module, &info, None).expect(name);
+            assert!(text.contains("numthreads"), "{name}: {text}");
         }
     }
 }

@@ -1,14 +1,17 @@
-//! Adapters that wgpu reaches (Vulkan, Metal, Direct3D 12) and the prover that runs on them.
+//! Adapters that wgpu reaches (Vulkan, Metal, Direct3D 12) and the provers that run on them.
 //!
 //! Knows no machine, no claim and no clock. What an adapter says of itself is passed on as it is;
 //! the proof does not rely on it.
 
+mod device;
+mod epoch;
 mod kernels;
 mod prover;
 
 use gangline_types::{AdapterKind, Backend};
 use serde::Serialize;
 
+pub use epoch::{EpochProver, Route};
 pub use prover::GpuProver;
 
 /// An adapter as its driver describes it. Two may be equal in everything but the index: two cards

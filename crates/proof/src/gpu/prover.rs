@@ -4,16 +4,14 @@
 //! in bands of rows, so that no dispatch runs long enough for an operating system to take the device
 //! away, and while one band is made the one before is read back and hashed.
 
-use std::{
-    sync::{Arc, Mutex, PoisonError, mpsc},
-    time::Duration,
-};
+use std::{ops::Deref, sync::mpsc};
 
 use gangline_types::{AdapterKind, Hash};
 use wgpu::{BufferUsages, ComputePipeline, ErrorFilter, SubmissionIndex};
 
 use super::{
     Adapter,
+    device::{Device, TIMEOUT},
     kernels::{FILL, FillJob, Kernel, PRODUCT, ProductJob},
     listed,
 };
@@ -30,8 +28,6 @@ const DISPATCH_MACS_SOFTWARE: u64 = 1 << 30;
 const DISPATCH_MACS: u64 = 1 << 36;
 /// Bytes read back at a time.
 const BAND_BYTES: u64 = 16 << 20;
-/// A band that takes longer than this will not come: the device hangs.
-const BAND_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// A prover on one adapter.
 pub struct GpuProver {
@@ -100,111 +96,25 @@ impl Prover for GpuProver {
 
 /// An open device with its compiled kernels.
 struct Gpu {
-    adapter: Adapter,
-    limits: wgpu::Limits,
-    device: wgpu::Device,
-    queue: wgpu::Queue,
+    device: Device,
     fill: ComputePipeline,
     product: ComputePipeline,
-    /// The first error the driver reported outside any call.
-    fault: Arc<Mutex<Option<String>>>,
+}
+
+impl Deref for Gpu {
+    type Target = Device;
+    fn deref(&self) -> &Device {
+        &self.device
+    }
 }
 
 impl Gpu {
     fn new(adapter: Adapter, found: &wgpu::Adapter) -> Result<Self, ProverError> {
-        let limits = found.limits();
-        let device_failed =
-            |doing, why: String| ProverError::Device { device: adapter.name.clone(), doing, why };
-        let asked = wgpu::DeviceDescriptor {
-            label: Some("gangline proof"),
-            required_limits: limits.clone(),
-            ..Default::default()
-        };
-        let (device, queue) = pollster::block_on(found.request_device(&asked))
-            .map_err(|e| device_failed("opening the device", e.to_string()))?;
-        let fault = Arc::new(Mutex::new(None));
-        let (errors, losses) = (Arc::clone(&fault), Arc::clone(&fault));
-        device.on_uncaptured_error(Arc::new(move |error: wgpu::Error| note(&errors, error.to_string())));
-        device.set_device_lost_callback(move |_, why| note(&losses, format!("device lost: {why}")));
-        let scope = device.push_error_scope(ErrorFilter::Validation);
-        let (fill, product) = (compile(&device, FILL), compile(&device, PRODUCT));
-        if let Some(error) = pollster::block_on(scope.pop()) {
-            return Err(device_failed("compiling the kernels", error.to_string()));
-        }
-        Ok(Self { adapter, limits, device, queue, fill, product, fault })
+        let device = Device::open(adapter, found)?;
+        let source = |kernel: Kernel| (kernel.entry, kernel.source.into());
+        let [fill, product] = device.compile([source(FILL), source(PRODUCT)])?;
+        Ok(Self { device, fill, product })
     }
-
-    fn failed(&self, doing: &'static str, why: impl ToString) -> ProverError {
-        let noted = self.fault.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let why = noted.unwrap_or_else(|| why.to_string());
-        ProverError::Device { device: self.adapter.name.clone(), doing, why }
-    }
-
-    fn no_fault(&self, doing: &'static str) -> Result<(), ProverError> {
-        let faulty = self.fault.lock().unwrap_or_else(PoisonError::into_inner).is_some();
-        if faulty { Err(self.failed(doing, "")) } else { Ok(()) }
-    }
-
-    fn buffer(&self, bytes: u64, usage: BufferUsages) -> wgpu::Buffer {
-        self.device.create_buffer(&wgpu::BufferDescriptor {
-            label: None,
-            size: bytes,
-            usage,
-            mapped_at_creation: false,
-        })
-    }
-
-    fn bind(&self, kernel: &ComputePipeline, buffers: &[wgpu::BufferBinding<'_>]) -> wgpu::BindGroup {
-        let entries: Vec<_> = (0u32..)
-            .zip(buffers)
-            .map(|(binding, buffer)| wgpu::BindGroupEntry {
-                binding,
-                resource: wgpu::BindingResource::Buffer(buffer.clone()),
-            })
-            .collect();
-        self.device.create_bind_group(&wgpu::BindGroupDescriptor {
-            label: None,
-            layout: &kernel.get_bind_group_layout(0),
-            entries: &entries,
-        })
-    }
-
-    fn run(
-        &self,
-        encoder: &mut wgpu::CommandEncoder,
-        kernel: &ComputePipeline,
-        bound: &wgpu::BindGroup,
-        x: u32,
-        y: u32,
-    ) {
-        let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
-        pass.set_pipeline(kernel);
-        pass.set_bind_group(0, bound, &[]);
-        pass.dispatch_workgroups(x, y, 1);
-    }
-
-    fn encoder(&self) -> wgpu::CommandEncoder {
-        self.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default())
-    }
-}
-
-fn note(fault: &Mutex<Option<String>>, what: String) {
-    fault.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(what);
-}
-
-fn compile(device: &wgpu::Device, kernel: Kernel) -> ComputePipeline {
-    let module = device.create_shader_module(wgpu::ShaderModuleDescriptor {
-        label: Some(kernel.entry),
-        source: wgpu::ShaderSource::Wgsl(kernel.source.into()),
-    });
-    device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
-        label: Some(kernel.entry),
-        layout: None,
-        module: &module,
-        entry_point: Some(kernel.entry),
-        compilation_options: wgpu::PipelineCompilationOptions::default(),
-        cache: None,
-    })
 }
 
 /// Buffers and bindings for one matrix side.
@@ -258,7 +168,7 @@ impl Ready {
             }
         }
 
-        let scope = gpu.device.push_error_scope(ErrorFilter::OutOfMemory);
+        let scope = gpu.device.device.push_error_scope(ErrorFilter::OutOfMemory);
         let a = gpu.buffer(matrix, BufferUsages::STORAGE);
         let b = gpu.buffer(matrix, BufferUsages::STORAGE);
         let c = gpu.buffer(matrix * 4, BufferUsages::STORAGE | BufferUsages::COPY_SRC);
@@ -349,11 +259,11 @@ impl Ready {
         let doing = "multiplying";
         let n = self.n as usize;
         let Pending { band, staging, submission, mapped } = pending;
-        let wait = wgpu::PollType::Wait { submission_index: Some(submission), timeout: Some(BAND_TIMEOUT) };
-        gpu.device.poll(wait).map_err(|e| gpu.failed(doing, e))?;
+        let wait = wgpu::PollType::Wait { submission_index: Some(submission), timeout: Some(TIMEOUT) };
+        gpu.device.device.poll(wait).map_err(|e| gpu.failed(doing, e))?;
         gpu.no_fault(doing)?;
         mapped
-            .recv_timeout(BAND_TIMEOUT)
+            .recv_timeout(TIMEOUT)
             .map_err(|e| gpu.failed(doing, e))?
             .map_err(|e| gpu.failed("reading the product back", e))?;
         let (first, rows) = (band.first_row as usize, band.rows as usize);
@@ -371,7 +281,7 @@ impl Ready {
 }
 
 /// Rows of a band: as many as one dispatch and one read-back may have, in tiles of 64.
-fn band_rows(kind: AdapterKind, n: u64) -> u64 {
+pub(super) fn band_rows(kind: AdapterKind, n: u64) -> u64 {
     let macs = if kind == AdapterKind::Software { DISPATCH_MACS_SOFTWARE } else { DISPATCH_MACS };
     let most = (macs / (n * n)).min(BAND_BYTES / (n * 4));
     (most / 64 * 64).clamp(64, n)

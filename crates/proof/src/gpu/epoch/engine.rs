@@ -1,0 +1,399 @@
+//! What a device holds and does for one epoch proof.
+//!
+//! Knows nothing of trees, nonces or messages. States, products and memory stay on the device; what comes back is a
+//! leaf for each unit and row, and what is opened.
+
+use gangline_types::{AdapterKind, Hash};
+use wgpu::{BufferUsages, ComputePipeline, ErrorFilter, SubmissionIndex};
+
+use super::{
+    kernels::{self, ChainJob, LeavesJob, MemoryJob},
+    matrix::{Kernels as MatrixKernels, Matrices, Route},
+};
+use crate::{
+    chacha::Key,
+    epoch::{
+        Params, Part, ProverError, Watch,
+        prove::{self, piece},
+    },
+    gpu::{Adapter, device::Device},
+    tree,
+};
+
+/// Invocations a workgroup, and the most workgroups of a dispatch.
+pub const GROUP: u32 = 64;
+const GROUPS_MAX: u32 = 65_535;
+
+/// Most of a kind of work in one dispatch: about a tenth of a second on a software device of two cores, and on
+/// the slowest real GPU still in use (3e11 operations, 2e8 random reads a second).
+struct Limits {
+    /// Double rounds of memory blocks, 96 operations each.
+    rounds: u64,
+    /// Reads of blocks.
+    reads: u64,
+    /// Steps of the ALU chain, about 28 operations each.
+    steps: u64,
+    /// Compressions of 64 bytes, about 700 operations each.
+    pub compressions: u64,
+}
+
+impl Limits {
+    const SOFTWARE: Self = Self { rounds: 1 << 25, reads: 1 << 19, steps: 1 << 26, compressions: 1 << 18 };
+    const REAL: Self = Self { rounds: 1 << 29, reads: 1 << 25, steps: 1 << 31, compressions: 1 << 26 };
+}
+
+/// A device with its kernels.
+pub struct Engine {
+    device: Device,
+    limits: Limits,
+    buffer_bytes_max: u64,
+    pub route: Route,
+    memory: ComputePipeline,
+    alu: ComputePipeline,
+    leaves: ComputePipeline,
+    matrix: MatrixKernels,
+    ready: Option<Ready>,
+}
+
+/// Everything that a proof of one size takes.
+struct Ready {
+    params: Params,
+    memory: Vec<wgpu::Buffer>,
+    /// Blocks in each buffer but the last.
+    per_buffer: u32,
+    fills: Vec<wgpu::BindGroup>,
+    fill_job: wgpu::Buffer,
+    walk: ComputePipeline,
+    chain_job: wgpu::Buffer,
+    /// First walk, ALU chain, last walk.
+    states: [wgpu::Buffer; 3],
+    chains: [wgpu::BindGroup; 3],
+    leaves_job: wgpu::Buffer,
+    leaves: wgpu::Buffer,
+    matrices: Option<Matrices>,
+}
+
+impl Engine {
+    pub fn new(device: Device) -> Result<Self, ProverError> {
+        let [memory, alu, leaves] = device.compile([kernels::memory(), kernels::alu(), kernels::leaves()])?;
+        let matrix = MatrixKernels::new(&device)?;
+        let software = device.adapter.kind == AdapterKind::Software;
+        let limits = if software { Limits::SOFTWARE } else { Limits::REAL };
+        let buffer_bytes_max =
+            device.limits.max_buffer_size.min(device.limits.max_storage_buffer_binding_size);
+        Ok(Self {
+            device,
+            limits,
+            buffer_bytes_max,
+            route: Route::Int8,
+            memory,
+            alu,
+            leaves,
+            matrix,
+            ready: None,
+        })
+    }
+
+    pub fn adapter(&self) -> &Adapter {
+        &self.device.adapter
+    }
+
+    pub fn set_buffer_bytes_max(&mut self, bytes: u64) {
+        self.buffer_bytes_max = self.buffer_bytes_max.min(bytes.max(4096));
+        self.ready = None;
+    }
+
+    pub fn held_bytes(&self) -> u64 {
+        self.ready.as_ref().map_or(0, |ready| ready.params.memory_bytes())
+    }
+
+    pub fn choose_route(&mut self, now_micros: &mut dyn FnMut() -> u64) -> Result<Route, ProverError> {
+        self.route = self.matrix.faster(&self.device, now_micros)?;
+        Ok(self.route)
+    }
+
+    fn too_large(&self, params: &Params, what: String) -> ProverError {
+        ProverError::TooLarge { device: self.device.adapter.name.clone(), bytes: params.memory_bytes(), what }
+    }
+
+    fn build(&self, params: &Params) -> Result<Ready, ProverError> {
+        let device = &self.device;
+        // Two bindings of the walk are its arguments and states.
+        let most = device.limits.max_storage_buffers_per_shader_stage.saturating_sub(1).clamp(1, 60);
+        let per_most = (self.buffer_bytes_max / 64 / 64 * 64).clamp(64, 1 << 28) as u32;
+        let count = params.memory.blocks.div_ceil(per_most);
+        if count > most {
+            let bytes = u64::from(per_most) * 64;
+            return Err(self.too_large(
+                params,
+                format!("it gives {most} buffers of {bytes} bytes to a kernel, and {count} are needed"),
+            ));
+        }
+        // Equal parts of whole workgroups.
+        let per_buffer = params.memory.blocks.div_ceil(count).div_ceil(GROUP) * GROUP;
+        let out_of_memory = device.device.push_error_scope(ErrorFilter::OutOfMemory);
+        let sizes = (0..count).map(|i| per_buffer.min(params.memory.blocks - i * per_buffer));
+        let memory: Vec<_> =
+            sizes.map(|blocks| device.buffer(u64::from(blocks) * 64, BufferUsages::STORAGE)).collect();
+        let kept = BufferUsages::STORAGE | BufferUsages::COPY_SRC;
+        let states = [&params.walk, &params.alu, &params.walk].map(|c| device.buffer(c.states_bytes(), kept));
+        let most_leaves = params.walk.units.max(params.alu.units).max(params.matrix.map_or(0, |m| m.n));
+        let leaves = device.buffer(u64::from(most_leaves) * 32, kept);
+        let matrices = params.matrix.map(|matrix| Matrices::new(device, &self.matrix, &matrix)).transpose();
+        if let Some(error) = pollster::block_on(out_of_memory.pop()) {
+            return Err(self.too_large(params, error.to_string()));
+        }
+        device.no_fault("taking memory")?;
+        let matrices = matrices?;
+        let [walk] = device.compile([kernels::walk(memory.len())])?;
+        let [fill_job, chain_job, leaves_job] = [
+            device.arguments::<MemoryJob>(),
+            device.arguments::<ChainJob>(),
+            device.arguments::<LeavesJob>(),
+        ];
+        let whole = wgpu::Buffer::as_entire_buffer_binding;
+        let fills = memory.iter().map(|buffer| device.bind(&self.memory, &[whole(&fill_job), whole(buffer)]));
+        let fills = fills.collect();
+        let chain = |i: usize| {
+            let mut buffers = vec![whole(&chain_job), whole(&states[i])];
+            if i == 1 {
+                return device.bind(&self.alu, &buffers);
+            }
+            buffers.extend(memory.iter().map(whole));
+            device.bind(&walk, &buffers)
+        };
+        let chains = [chain(0), chain(1), chain(2)];
+        let params = *params;
+        Ok(Ready {
+            params,
+            memory,
+            per_buffer,
+            fills,
+            fill_job,
+            walk,
+            chain_job,
+            states,
+            chains,
+            leaves_job,
+            leaves,
+            matrices,
+        })
+    }
+
+    fn ready(&self) -> Result<&Ready, ProverError> {
+        self.ready.as_ref().ok_or(ProverError::NothingCommitted)
+    }
+
+    /// Fills `most` blocks of each buffer at most.
+    fn fill_some(&self, rounds: u32, key: &Key, most: u32, watch: &mut Watch<'_>) -> Result<(), ProverError> {
+        let (ready, device) = (self.ready()?, &self.device);
+        let once = (self.limits.rounds / u64::from(rounds)).clamp(64, u64::from(GROUPS_MAX * GROUP)) as u32
+            / GROUP
+            * GROUP;
+        let pieces = ready.memory.len() as u32 * ready.per_buffer.min(most).div_ceil(once);
+        let mut pace = Pace::new(device, "filling memory");
+        let mut done = 0;
+        for (i, (buffer, bound)) in (0u32..).zip(ready.memory.iter().zip(&ready.fills)) {
+            let blocks = ((buffer.size() / 64) as u32).min(most);
+            for offset in (0..blocks).step_by(once as usize) {
+                piece(watch, Part::Fill, done.min(pieces - 1), pieces)?;
+                done += 1;
+                let count = once.min(blocks - offset);
+                let job =
+                    MemoryJob { key: *key, first: i * ready.per_buffer + offset, offset, count, rounds };
+                pace.next(device.submit(
+                    &self.memory,
+                    bound,
+                    (&ready.fill_job, &job),
+                    (count.div_ceil(GROUP), 1),
+                ))?;
+            }
+        }
+        pace.finish()
+    }
+
+    fn chain_some(
+        &self,
+        part: Part,
+        key: &Key,
+        (segments, steps): (u32, u32),
+        watch: &mut Watch<'_>,
+    ) -> Result<(), ProverError> {
+        let (ready, device) = (self.ready()?, &self.device);
+        let at = crate::epoch::cpu::place_of(part);
+        let (chain, kernel, most) = match part {
+            Part::Alu => (&ready.params.alu, &self.alu, self.limits.steps),
+            _ => (&ready.params.walk, &ready.walk, self.limits.reads),
+        };
+        let once =
+            (most / u64::from(chain.steps)).clamp(64, u64::from(GROUPS_MAX * GROUP)) as u32 / GROUP * GROUP;
+        let pieces = segments * chain.units.div_ceil(once);
+        let mut pace = Pace::new(device, part.name());
+        let mut done = 0;
+        for segment in 0..segments {
+            for first in (0..chain.units).step_by(once as usize) {
+                piece(watch, part, done, pieces)?;
+                done += 1;
+                let job = ChainJob {
+                    key: *key,
+                    units: chain.units,
+                    segments: chain.segments,
+                    segment,
+                    steps,
+                    first,
+                    blocks: ready.params.memory.blocks,
+                    per_buffer: ready.per_buffer,
+                    padding: 0,
+                };
+                let groups = once.min(chain.units - first).div_ceil(GROUP);
+                pace.next(device.submit(kernel, &ready.chains[at], (&ready.chain_job, &job), (groups, 1)))?;
+            }
+        }
+        pace.finish()
+    }
+
+    /// The leaves of `count` messages of `words` words that lie in a buffer one after the other.
+    fn leaves_of(
+        &self,
+        data: &wgpu::Buffer,
+        key: [u32; 8],
+        count: u32,
+        words: u32,
+    ) -> Result<Vec<Hash>, ProverError> {
+        let (ready, device) = (self.ready()?, &self.device);
+        let each = u64::from((words + 2).div_ceil(16) + words.div_ceil(256));
+        let once =
+            (self.limits.compressions / each).clamp(64, u64::from(GROUPS_MAX * GROUP)) as u32 / GROUP * GROUP;
+        let doing = "hashing leaves";
+        let mut pace = Pace::new(device, doing);
+        for first in (0..count).step_by(once as usize) {
+            let messages = once.min(count - first);
+            let part = |buffer, bytes: u64| wgpu::BufferBinding {
+                buffer,
+                offset: u64::from(first) * bytes,
+                size: wgpu::BufferSize::new(u64::from(messages) * bytes),
+            };
+            let bound = device.bind(
+                &self.leaves,
+                &[
+                    ready.leaves_job.as_entire_buffer_binding(),
+                    part(data, u64::from(words) * 4),
+                    part(&ready.leaves, 32),
+                ],
+            );
+            let job = LeavesJob { key, count, first, messages, words };
+            pace.next(device.submit(
+                &self.leaves,
+                &bound,
+                (&ready.leaves_job, &job),
+                (messages.div_ceil(GROUP), 1),
+            ))?;
+        }
+        pace.finish()?;
+        let bytes = device.read(doing, &[(&ready.leaves, 0, u64::from(count) * 32)])?;
+        Ok(bytes.as_chunks::<32>().0.iter().map(|hash| Hash(*hash)).collect())
+    }
+}
+
+impl prove::Engine for Engine {
+    fn prepare(&mut self, params: &Params, watch: &mut Watch<'_>) -> Result<(), ProverError> {
+        if self.ready.as_ref().is_some_and(|ready| ready.params == *params) {
+            return Ok(());
+        }
+        self.ready = None; // give memory back before taking more
+        self.ready = Some(self.build(params)?);
+        // The first run of a kernel pays for its translation to machine code and for fresh memory.
+        self.fill_some(4, &[0; 8], GROUP, watch)?;
+        for (part, units) in
+            [(Part::Walk, params.walk), (Part::Alu, params.alu), (Part::LastWalk, params.walk)]
+        {
+            self.chain_some(part, &[0; 8], (1, 1), watch)?;
+            let ready = self.ready()?;
+            let data = &ready.states[crate::epoch::cpu::place_of(part)];
+            self.leaves_of(data, [0; 8], units.units.min(GROUP), units.segments * 4)?;
+        }
+        if let Some(matrices) = &self.ready()?.matrices {
+            matrices.multiply(&self.device, &self.matrix, self.route, 0, &[0; 8])?;
+        }
+        Ok(())
+    }
+
+    fn fill(&mut self, params: &Params, key: &Key, watch: &mut Watch<'_>) -> Result<(), ProverError> {
+        self.fill_some(params.memory.rounds, key, u32::MAX, watch)
+    }
+
+    fn chain(
+        &mut self,
+        params: &Params,
+        part: Part,
+        key: &Key,
+        watch: &mut Watch<'_>,
+    ) -> Result<Vec<Hash>, ProverError> {
+        let chain = if part == Part::Alu { &params.alu } else { &params.walk };
+        self.chain_some(part, key, (chain.segments, chain.steps), watch)?;
+        let [_, unit_key] = tree::leaf_keys();
+        let data = &self.ready()?.states[crate::epoch::cpu::place_of(part)];
+        self.leaves_of(data, unit_key, chain.units, chain.segments * 4)
+    }
+
+    fn multiply(&mut self, params: &Params, step: u32, key: &Key) -> Result<Vec<Hash>, ProverError> {
+        let ready = self.ready()?;
+        let (Some(matrices), Some(matrix)) = (&ready.matrices, &params.matrix) else {
+            return Err(ProverError::NothingCommitted);
+        };
+        let product = matrices.multiply(&self.device, &self.matrix, self.route, step, key)?;
+        let [row_key, _] = tree::leaf_keys();
+        self.leaves_of(product, row_key, matrix.n, matrix.n)
+    }
+
+    fn states(&mut self, params: &Params, part: Part, units: &[u32]) -> Result<Vec<u32>, ProverError> {
+        let chain = if part == Part::Alu { &params.alu } else { &params.walk };
+        let states = &self.ready()?.states[crate::epoch::cpu::place_of(part)];
+        let bytes = u64::from(chain.segments) * 16;
+        let parts: Vec<_> = units.iter().map(|unit| (states, u64::from(*unit) * bytes, bytes)).collect();
+        let read = self.device.read("reading states back", &parts)?;
+        Ok(bytemuck::pod_collect_to_vec(&read))
+    }
+
+    fn rows(&mut self, params: &Params, step: u32, rows: &[u32]) -> Result<Vec<i32>, ProverError> {
+        let n = u64::from(params.matrix.map_or(0, |m| m.n));
+        let Some(matrices) = &self.ready()?.matrices else { return Err(ProverError::NothingCommitted) };
+        let product = matrices.product(step);
+        let parts: Vec<_> = rows.iter().map(|row| (product, u64::from(*row) * n * 4, n * 4)).collect();
+        let read = self.device.read("reading rows back", &parts)?;
+        Ok(bytemuck::pod_collect_to_vec(&read))
+    }
+
+    fn release(&mut self) {
+        self.ready = None;
+        // Buffers are freed once the device is done with them and somebody looks.
+        let _ = self.device.device.poll(wgpu::PollType::Poll);
+    }
+}
+
+/// Keeps two dispatches with the device: it is never idle, and never far ahead of a wish to stop.
+struct Pace<'a> {
+    device: &'a Device,
+    doing: &'static str,
+    running: Option<SubmissionIndex>,
+}
+
+impl<'a> Pace<'a> {
+    fn new(device: &'a Device, doing: &'static str) -> Self {
+        Self { device, doing, running: None }
+    }
+
+    fn next(&mut self, submission: SubmissionIndex) -> Result<(), ProverError> {
+        if let Some(before) = self.running.replace(submission) {
+            self.device.wait(self.doing, before)?;
+        }
+        Ok(())
+    }
+
+    fn finish(mut self) -> Result<(), ProverError> {
+        if let Some(last) = self.running.take() {
+            self.device.wait(self.doing, last)?;
+        }
+        Ok(())
+    }
+}
