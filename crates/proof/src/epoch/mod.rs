@@ -48,6 +48,7 @@ mod signed;
 mod verify;
 
 #[cfg(test)]
+mod attacks;
 #[cfg(test)]
 mod tests;
 

@@ -209,6 +209,15 @@ impl<E: Engine> Chained<E> {
         Ok(Opening { walk, alu, matrix, last_walk })
     }
 
+    /// An opening for any nonce, as often as wanted.
+    #[cfg(test)]
+    pub(crate) fn peek(&mut self, nonce: &Hash) -> Result<Opening, ProverError> {
+        let held = self.held.take().ok_or(ProverError::NothingCommitted)?;
+        let opening = self.show(&held, nonce);
+        self.held = Some(held);
+        opening
+    }
+
     /// The opening without the check that an honest prover makes of its own answer.
     pub(crate) fn open_unchecked(
         &mut self,
