@@ -34,6 +34,7 @@ pub const GROUPS: &[Group] = &[
     },
     Group { name: "browser", checks: "pages in a real Chromium: layout and accessibility", run: browser },
     Group { name: "oidc", checks: "sign-in with a real OpenID Connect provider", run: oidc },
+    Group { name: "acme", checks: "certificates from a real ACME authority (pebble)", run: acme },
     Group { name: "symbolic", checks: "that two solvers prove the policy's bounds", run: symbolic },
     Group { name: "faults", checks: "that a worker killed under a renter's job costs nobody", run: faulty },
     Group { name: "demo", checks: "the whole network on this machine, with Ray", run: demo },
@@ -54,6 +55,7 @@ const HEAVY: &[Heavy] = &[
     Heavy { group: "isolation", package: "gangline-worker", target: "isolation*" },
     Heavy { group: "browser", package: "gangline", target: "browser*" },
     Heavy { group: "oidc", package: "gangline-server", target: "oidc" },
+    Heavy { group: "acme", package: "gangline-server", target: "acme" },
     Heavy { group: "symbolic", package: "gangline-guard", target: "symbolic" },
     Heavy { group: "faults", package: "gangline", target: "heavy_killed" },
 ];
@@ -214,6 +216,11 @@ fn faulty(root: &Path) -> Result<bool> {
 fn oidc(root: &Path) -> Result<bool> {
     install::ensure(install::NODE);
     heavy(root, "oidc", 15, &[("GANGLINE_OIDC_HOME", identity_provider(root)?)])
+}
+
+fn acme(root: &Path) -> Result<bool> {
+    install::ensure(install::ACME);
+    heavy(root, "acme", 15, &[])
 }
 
 /// The identity provider that sign-in is tested against, from its locked list of packages. For tests only.

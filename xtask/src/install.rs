@@ -56,6 +56,13 @@ pub const SOLVER: &[SystemPackage] = &[
     },
 ];
 
+/// A real ACME authority for tests, and the names it looks up.
+pub const ACME: &[SystemPackage] = &[SystemPackage {
+    name: "pebble",
+    why: "signs certificates for tests",
+    present: || find("pebble").is_some() && find("pebble-challtestsrv").is_some(),
+}];
+
 /// What runs the identity provider of the sign-in tests.
 pub const NODE: &[SystemPackage] = &[
     SystemPackage { name: "nodejs", why: "runs the identity provider", present: || find("node").is_some() },

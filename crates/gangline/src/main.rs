@@ -17,6 +17,7 @@ mod worker;
 
 use std::process::ExitCode;
 
+use anyhow::Context;
 use clap::Parser;
 
 /// One network of many owners' GPUs: join a machine, hire a cluster, check the rewards.
@@ -32,6 +33,10 @@ struct Cli {
     /// How log lines are written.
     #[arg(long, hide = true, env = "GANGLINE_LOG_FORMAT", default_value = "text", value_enum)]
     log_format: logging::Format,
+    /// Certificate authorities to believe beside the system's, in PEM: for networks with a certificate of an
+    /// authority of their own.
+    #[arg(long, global = true, value_name = "FILE", env = "GANGLINE_CA_FILE", help_heading = "TLS")]
+    ca_file: Option<std::path::PathBuf>,
     #[command(subcommand)]
     command: Command,
 }
@@ -90,7 +95,9 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     let format = if cli.log_json { logging::Format::Json } else { cli.log_format };
     let filter = std::env::var("GANGLINE_LOG").ok().filter(|filter| !filter.is_empty());
-    let done = logging::start(format, filter.as_deref()).and_then(|()| cli.command.run());
+    let done = logging::start(format, filter.as_deref())
+        .and_then(|()| believe(cli.ca_file.as_deref()))
+        .and_then(|()| cli.command.run());
     match done {
         Ok(()) => ExitCode::SUCCESS,
         // Whoever read our output has seen enough: nothing failed.
@@ -102,6 +109,20 @@ fn main() -> ExitCode {
             ExitCode::from(problem::exit_code(&error))
         }
     }
+}
+
+/// From now on every client of this process believes these authorities too.
+fn believe(file: Option<&std::path::Path>) -> anyhow::Result<()> {
+    let Some(file) = file else { return Ok(()) };
+    let told = || {
+        problem::Problem::usage(format!(
+            "the file of certificate authorities {} cannot be used",
+            file.display()
+        ))
+        .hint("it holds one or more certificates in PEM")
+    };
+    let pem = std::fs::read(file).with_context(told)?;
+    gangline_worker::client::believe(&pem).with_context(told)
 }
 
 /// Whether writing to stdout failed because its reader is gone.

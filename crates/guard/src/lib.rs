@@ -9,6 +9,7 @@ pub mod audit;
 pub mod authenticate;
 pub mod detect;
 pub mod log;
+pub mod outbound;
 pub mod permit;
 pub mod policy;
 pub mod quota;

@@ -2,6 +2,7 @@
 
 use std::{net::SocketAddr, path::PathBuf};
 
+use gangline_guard::outbound::Exceptions;
 use gangline_types::MicroCredits;
 use gangline_wire::api::account::Role;
 
@@ -34,6 +35,65 @@ pub struct Config {
     pub operator_link: bool,
     /// The identity provider through which people sign in; none: one-time links alone.
     pub oidc: Option<Oidc>,
+    /// Where this server's certificate comes from; none: it speaks plain HTTP.
+    pub tls: Option<Tls>,
+    /// How many connections are held.
+    pub connections: Connections,
+    /// Whom this server may ask by itself.
+    pub outbound: Outbound,
+}
+
+/// Where a server's certificate comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Tls {
+    /// From two PEM files, which are read again when they change.
+    Files {
+        /// The certificate and those that lead to a known authority, in that order.
+        cert: PathBuf,
+        /// Its private key.
+        key: PathBuf,
+    },
+    /// From an ACME authority (RFC 8555).
+    Acme(Acme),
+}
+
+/// An ACME authority, and what it is to vouch for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Acme {
+    /// Address of its directory.
+    pub directory: String,
+    /// Names of this server, the first one for links.
+    pub domains: Vec<String>,
+    /// Where the authority can reach the operator, for example `mailto:ops@gangline.example`.
+    pub contacts: Vec<String>,
+    /// Where plain HTTP is answered for http-01 and sent on to https otherwise; none: tls-alpn-01 on the one
+    /// port there is.
+    pub http_listen: Option<SocketAddr>,
+}
+
+/// How many connections are held at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Connections {
+    /// In all.
+    pub max: u32,
+    /// From one IPv4 address or one IPv6 network of 64 bits; not counted from this machine itself, where a
+    /// proxy may stand.
+    pub per_address_max: u32,
+}
+
+impl Default for Connections {
+    fn default() -> Self {
+        Self { max: 20_000, per_address_max: 1_000 }
+    }
+}
+
+/// Whom this server may ask by itself, beside the public internet.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Outbound {
+    /// Networks that the operator has named.
+    pub exceptions: Exceptions,
+    /// Certificate authorities to believe beside the system's, in PEM.
+    pub ca_file: Option<PathBuf>,
 }
 
 /// An OpenID Connect provider, and what its claims mean here.
@@ -88,6 +148,9 @@ impl Default for Config {
             banner: None,
             operator_link: false,
             oidc: None,
+            tls: None,
+            connections: Connections::default(),
+            outbound: Outbound::default(),
         }
     }
 }

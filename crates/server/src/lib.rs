@@ -6,13 +6,16 @@ pub mod config;
 pub mod edge;
 pub mod error;
 pub mod jobs;
+pub mod listen;
 pub mod metrics;
+pub mod outbound;
 pub mod people;
 pub mod refusals;
 pub mod request;
 pub mod router;
 pub mod routes;
 pub mod run;
+pub mod tls;
 pub mod tunnel;
 
 pub use config::Config;

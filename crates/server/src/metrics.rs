@@ -4,12 +4,14 @@ use std::{
     collections::BTreeMap,
     fmt::Write,
     sync::{
-        Mutex,
+        Arc, Mutex,
         atomic::{AtomicU64, Ordering},
     },
 };
 
 use gangline_types::public::NetworkTotals;
+
+use crate::listen::Counters;
 
 /// Counters of one process.
 #[derive(Debug, Default)]
@@ -22,6 +24,8 @@ pub struct Metrics {
     pub snapshots: AtomicU64,
     /// Refusals that were counted but not written down, for a flood of them.
     pub refusals_unrecorded: AtomicU64,
+    /// Connections.
+    pub connections: Arc<Counters>,
     requests: Mutex<BTreeMap<(&'static str, u16), u64>>,
     refusals: Mutex<BTreeMap<String, u64>>,
     proofs: Mutex<BTreeMap<&'static str, u64>>,
@@ -56,6 +60,19 @@ impl Metrics {
         gauge("gangline_gpus_hired", "gauge", "GPUs that run a cluster.", totals.hired);
         gauge("gangline_tunnels_open", "gauge", "Open tunnels to clusters.", tunnels as u64);
         let of = |n: &AtomicU64| n.load(Ordering::Relaxed);
+        gauge("gangline_connections_open", "gauge", "Open connections.", of(&self.connections.open));
+        gauge(
+            "gangline_connections_turned_away_total",
+            "counter",
+            "Connections closed at once, for a limit.",
+            of(&self.connections.turned_away),
+        );
+        gauge(
+            "gangline_tls_handshakes_failed_total",
+            "counter",
+            "Connections whose TLS did not come about.",
+            of(&self.connections.handshakes_failed),
+        );
         gauge(
             "gangline_beat_minutes_credited_total",
             "counter",

@@ -107,7 +107,7 @@ impl Api {
             .merge(pages::assets())
             .fallback(no_such_path)
             .method_not_allowed_fallback(no_such_method)
-            .layer(axum::middleware::from_fn(headers))
+            .layer(axum::middleware::from_fn_with_state(app.clone(), headers))
             .layer(compression)
             .with_state(app)
     }
@@ -214,9 +214,15 @@ async fn no_such_method(request: Request) -> Response {
 }
 
 /// Headers that every answer carries, unless its handler has set its own.
-async fn headers(request: Request<Body>, next: axum::middleware::Next) -> Response {
+async fn headers(State(app): State<App>, request: Request<Body>, next: axum::middleware::Next) -> Response {
     let mut response = next.run(request).await;
     let headers = response.headers_mut();
+    if app.origin.starts_with("https://") {
+        headers.insert(
+            header::STRICT_TRANSPORT_SECURITY,
+            HeaderValue::from_static("max-age=31536000; includeSubDomains"),
+        );
+    }
     for (name, value) in [
         ("content-security-policy", gangline_pages::CSP),
         ("x-content-type-options", "nosniff"),

@@ -1,6 +1,14 @@
 //! Starting and stopping a server.
 
-use std::{io::Write, net::SocketAddr, path::Path, sync::Arc, time::Duration};
+use std::{
+    io::Write,
+    net::{IpAddr, SocketAddr},
+    path::Path,
+    sync::Arc,
+    time::Duration,
+};
+
+use axum::Router;
 
 use gangline_guard::{Actor, Job, act, permit::permit, policy::on, secret::Secret};
 use gangline_store::{InviteTarget, NewLink, Store, StoreError};
@@ -13,13 +21,17 @@ use zeroize::Zeroizing;
 use crate::{
     Config,
     app::{App, Shared},
+    config::Tls,
     edge,
     error::ApiError,
     jobs,
+    listen::Serving,
     metrics::Metrics,
+    outbound::{Outbound, SetupError},
     people::Provider,
     refusals::Recorder,
     router,
+    tls::{self, TlsError},
 };
 
 /// How long the operator's link can be used, in seconds: a day.
@@ -52,6 +64,12 @@ pub enum ServeError {
     /// The configuration.
     #[error("{0}")]
     Config(String),
+    /// The certificate.
+    #[error("the certificate of this server cannot be used")]
+    Tls(#[from] TlsError),
+    /// What this server asks others with.
+    #[error("this server could not ask others")]
+    Outbound(#[from] SetupError),
     /// What has to be in the books from the start.
     #[error("the network could not be set up")]
     Setup(#[from] ApiError),
@@ -65,6 +83,7 @@ impl ServeError {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Store(e) => e.hint(),
+            Self::Tls(e) => e.hint(),
             Self::Listen { listen, source } => Some(match source.kind() {
                 std::io::ErrorKind::AddrInUse => {
                     format!(
@@ -93,6 +112,9 @@ pub struct Running {
     pub operator_link: Option<String>,
     app: App,
     listener: TcpListener,
+    tls: Option<Arc<rustls::ServerConfig>>,
+    /// Where plain HTTP is answered for an authority's challenges.
+    http: Option<(TcpListener, Router)>,
     jobs: Vec<tokio::task::JoinHandle<()>>,
     writer: tokio::task::JoinHandle<()>,
 }
@@ -123,13 +145,30 @@ fn network_key(folder: &Path) -> Result<SigningKey, ServeError> {
 
 /// Authorities that name this server, and the origin for links.
 fn names(config: &Config, address: SocketAddr) -> Result<(Vec<String>, String), ServeError> {
+    let (scheme, usual) = if config.tls.is_some() { ("https", 443) } else { ("http", 80) };
+    // Whoever asks at the usual port leaves it out.
+    let at = |host: &str| match address.port() {
+        port if port == usual => host.to_owned(),
+        port => format!("{host}:{port}"),
+    };
     let mut authorities = vec![address.to_string()];
+    authorities.push(at(&match address.ip() {
+        IpAddr::V4(ip) => ip.to_string(),
+        IpAddr::V6(ip) => format!("[{ip}]"),
+    }));
     if address.ip().is_loopback() || address.ip().is_unspecified() {
-        authorities
-            .extend([format!("localhost:{}", address.port()), format!("127.0.0.1:{}", address.port())]);
+        authorities.extend([at("localhost"), at("127.0.0.1")]);
     }
+    let domains = match &config.tls {
+        Some(Tls::Acme(acme)) => acme.domains.as_slice(),
+        _ => &[],
+    };
+    authorities.extend(domains.iter().map(|domain| at(domain)));
     let origin = match &config.public_url {
-        None => format!("http://{address}"),
+        None => match domains.first() {
+            Some(domain) => format!("{scheme}://{}", at(domain)),
+            None => format!("{scheme}://{}", authorities[1]),
+        },
         Some(url) => {
             let url = url.trim_end_matches('/');
             let authority = url
@@ -185,26 +224,18 @@ pub async fn serve(config: Config) -> Result<Running, ServeError> {
     let (authorities, origin) = names(&config, address)?;
     let provider = match &config.oidc {
         Some(settings) => {
-            let made = Provider::new(settings, &origin, &key.seed()).map_err(|cause| {
+            let made = Provider::new(settings, &config.outbound, &origin, &key.seed()).map_err(|cause| {
                 ServeError::Config(format!("the identity provider cannot be used: {cause}"))
             })?;
             Some(Arc::new(made))
         }
         None => None,
     };
+    let stop = CancellationToken::new();
+    let certificate = certificate(&config, &origin, &stop).await?;
     let metrics = Arc::new(Metrics::default());
     let (recorder, writer) = Recorder::start(store.clone(), metrics.clone());
-    let app = Shared::new(
-        config,
-        authorities,
-        origin.clone(),
-        store,
-        key,
-        metrics,
-        recorder,
-        provider,
-        CancellationToken::new(),
-    );
+    let app = Shared::new(config, authorities, origin.clone(), store, key, metrics, recorder, provider, stop);
     jobs::snapshots::ensure_season(&app).await?;
     let operator_link = operator_link(&app).await?;
     jobs::log::note_policy(&app).await?;
@@ -214,37 +245,83 @@ pub async fn serve(config: Config) -> Result<Running, ServeError> {
     let mut jobs = jobs::start(&app);
     // Not waited for: a provider that is away keeps nobody's machine out.
     jobs.extend(app.provider.clone().map(|p| tokio::spawn(p.keep_known(app.stop.clone()))));
-    Ok(Running { address, origin, operator_link, app, listener, jobs, writer })
+    jobs.extend(certificate.keeper);
+    let (tls, http) = (certificate.tls, certificate.http);
+    Ok(Running { address, origin, operator_link, app, listener, tls, http, jobs, writer })
+}
+
+/// What a server shows of itself, and what keeps that new.
+#[derive(Default)]
+struct Certificate {
+    tls: Option<Arc<rustls::ServerConfig>>,
+    http: Option<(TcpListener, Router)>,
+    keeper: Option<tokio::task::JoinHandle<()>>,
+}
+
+async fn certificate(
+    config: &Config,
+    origin: &str,
+    stop: &CancellationToken,
+) -> Result<Certificate, ServeError> {
+    let Some(source) = &config.tls else { return Ok(Certificate::default()) };
+    let identity = Arc::<tls::Identity>::default();
+    let tls = Some(tls::server_config(identity.clone())?);
+    match source {
+        Tls::Files { cert, key } => {
+            identity.show(tls::load(cert, key)?);
+            let keeper = tokio::spawn(tls::watch(cert.clone(), key.clone(), identity, stop.clone()));
+            Ok(Certificate { tls, http: None, keeper: Some(keeper) })
+        }
+        Tls::Acme(acme) => {
+            // The operator has named the authority, so it may be one of its own network.
+            let mut exceptions = config.outbound.exceptions.clone();
+            if let Some(host) = url::Url::parse(&acme.directory).ok().as_ref().and_then(url::Url::host_str) {
+                exceptions = exceptions.and_host(host);
+            }
+            let outbound = Outbound::new(exceptions, config.outbound.ca_file.as_deref())?;
+            let authority = tls::Authority::new(acme.clone(), &config.data, outbound, identity)?;
+            let http = match authority.http(origin) {
+                Some((listen, router)) => {
+                    let listener = TcpListener::bind(listen)
+                        .await
+                        .map_err(|source| ServeError::Listen { listen, source })?;
+                    Some((listener, router))
+                }
+                None => None,
+            };
+            Ok(Certificate { tls, http, keeper: Some(tokio::spawn(authority.keep(stop.clone()))) })
+        }
+    }
 }
 
 impl Running {
     /// Answers requests until `stop` resolves, then drains: readiness says no, waiting requests are
     /// answered, running ones may finish within the configured time.
     pub async fn run(self, stop: impl Future<Output = ()> + Send + 'static) -> Result<(), ServeError> {
-        let Self { app, listener, jobs, writer, .. } = self;
+        let Self { app, listener, tls, http, jobs, writer, .. } = self;
         let drain = Duration::from_secs(app.config.drain_seconds);
-        let service = router::router(app.clone()).into_make_service_with_connect_info::<SocketAddr>();
-        let shared = app.clone();
-        let (stopping, stopped) = tokio::sync::oneshot::channel();
-        let served = axum::serve(listener, service).with_graceful_shutdown(async move {
-            stop.await;
-            tracing::info!("stopping: no new work is taken");
-            shared.drain();
-            shared.stop.cancel();
-            shared.tunnels.close_all();
-            let _ = stopping.send(());
+        let closing = CancellationToken::new();
+        let serving = Serving {
+            router: router::router(app.clone()),
+            tls,
+            connections: app.config.connections,
+            counters: app.metrics.connections.clone(),
+            stop: closing.clone(),
+        };
+        let plain = http.map(|(listener, router)| {
+            let serving = Serving { router, tls: None, ..serving.clone() };
+            tokio::spawn(serving.serve(listener, Duration::ZERO))
         });
-        let served = tokio::spawn(served.into_future());
-        let abort = served.abort_handle();
-        tokio::spawn(async move {
-            if stopped.await.is_ok() {
-                tokio::time::sleep(drain).await;
-                abort.abort();
-            }
-        });
+        let served = tokio::spawn(serving.serve(listener, drain));
+        stop.await;
+        tracing::info!("stopping: no new work is taken");
+        app.drain();
+        app.stop.cancel();
+        app.tunnels.close_all();
+        closing.cancel();
         let result = match served.await {
-            Ok(result) => result.map_err(ServeError::Serving),
-            Err(e) if e.is_cancelled() => {
+            Ok(true) => Ok(()),
+            Ok(false) => {
                 tracing::warn!(
                     seconds = drain.as_secs(),
                     "some requests did not finish in time and were cut off"
@@ -253,6 +330,9 @@ impl Running {
             }
             Err(e) => Err(ServeError::Serving(std::io::Error::other(e))),
         };
+        if let Some(plain) = plain {
+            let _ = plain.await;
+        }
         app.stop.cancel();
         for job in jobs {
             let _ = job.await;

@@ -3,7 +3,11 @@
 use std::{net::SocketAddr, path::PathBuf};
 
 use anyhow::Context;
-use gangline_server::{Config, config::Oidc};
+use gangline_guard::outbound::Exceptions;
+use gangline_server::{
+    Config,
+    config::{Acme, Connections, Oidc, Outbound, Tls},
+};
 use gangline_types::MicroCredits;
 use gangline_wire::api::account::Role;
 use serde::Deserialize;
@@ -17,7 +21,7 @@ pub struct Settings {
     /// Folder of the databases and the network's key [default: gangline-data].
     #[arg(long, value_name = "DIR", env = "GANGLINE_DATA")]
     pub data: Option<PathBuf>,
-    /// Address and port to listen on; plain HTTP, so a loopback address or one behind a TLS proxy
+    /// Address and port to listen on; without TLS a loopback address, or one behind a TLS proxy
     /// [default: 127.0.0.1:7700].
     #[arg(long, value_name = "ADDRESS", env = "GANGLINE_LISTEN")]
     pub listen: Option<SocketAddr>,
@@ -25,6 +29,43 @@ pub struct Settings {
     /// where a proxy in front of it speaks TLS.
     #[arg(long, env = "GANGLINE_PLAIN_HTTP", num_args = 0..=1, default_missing_value = "true", value_name = "YES")]
     pub plain_http: Option<bool>,
+    /// This server's certificate, and after it those that lead to a known authority: a PEM file, read again when
+    /// it changes. Needs --tls-key.
+    #[arg(long, value_name = "FILE", env = "GANGLINE_TLS_CERT")]
+    pub tls_cert: Option<PathBuf>,
+    /// The certificate's private key: a PEM file that not everybody may read.
+    #[arg(long, value_name = "FILE", env = "GANGLINE_TLS_KEY")]
+    pub tls_key: Option<PathBuf>,
+    /// Names of this server, with commas between them: its certificate is got from an ACME authority and
+    /// renewed. Whoever sets this agrees to that authority's terms. The server must be reachable there, at
+    /// port 443 or as --acme-http-listen says.
+    #[arg(long, value_name = "NAME,…", env = "GANGLINE_ACME_DOMAIN")]
+    pub acme_domain: Option<String>,
+    /// Address of the ACME authority's directory, as the authority publishes it; needed with --acme-domain.
+    #[arg(long, value_name = "URL", env = "GANGLINE_ACME_DIRECTORY")]
+    pub acme_directory: Option<String>,
+    /// Where the authority can reach you, for example mailto:ops@gangline.example, with commas between several.
+    #[arg(long, value_name = "URL,…", env = "GANGLINE_ACME_CONTACT")]
+    pub acme_contact: Option<String>,
+    /// Answer the authority over plain HTTP (http-01) at this address, which it must reach as port 80, and send
+    /// all else there on to https. Without it, it is answered on the TLS port (tls-alpn-01).
+    #[arg(long, value_name = "ADDRESS", env = "GANGLINE_ACME_HTTP_LISTEN")]
+    pub acme_http_listen: Option<SocketAddr>,
+    /// Most connections held at once [default: 20000].
+    #[arg(long, value_name = "CONNECTIONS", env = "GANGLINE_CONNECTIONS_MAX")]
+    pub connections_max: Option<u32>,
+    /// Most connections held at once from one IPv4 address or one IPv6 network of 64 bits; those from this
+    /// machine itself, where a proxy may stand, are not counted [default: 1000].
+    #[arg(long, value_name = "CONNECTIONS", env = "GANGLINE_CONNECTIONS_PER_ADDRESS_MAX")]
+    pub connections_per_address_max: Option<u32>,
+    /// Networks beside the public internet that this server may ask by itself, with commas between them, for
+    /// example 10.0.0.0/8,127.0.0.1. The hosts of the identity provider and of the ACME authority need not be
+    /// named.
+    #[arg(long, value_name = "NETWORK,…", env = "GANGLINE_OUTBOUND_ALLOW")]
+    pub outbound_allow: Option<String>,
+    /// Certificate authorities that this server believes, beside the system's, when it asks others: a PEM file.
+    #[arg(long, value_name = "FILE", env = "GANGLINE_OUTBOUND_CA_FILE")]
+    pub outbound_ca_file: Option<PathBuf>,
     /// How people and machines reach this server, for example https://gangline.example; links and
     /// signatures name it [default: the listen address].
     #[arg(long, value_name = "URL", env = "GANGLINE_PUBLIC_URL")]
@@ -132,6 +173,18 @@ impl Settings {
             data: self.data.or(other.data),
             listen: self.listen.or(other.listen),
             plain_http: self.plain_http.or(other.plain_http),
+            tls_cert: self.tls_cert.or(other.tls_cert),
+            tls_key: self.tls_key.or(other.tls_key),
+            acme_domain: self.acme_domain.or(other.acme_domain),
+            acme_directory: self.acme_directory.or(other.acme_directory),
+            acme_contact: self.acme_contact.or(other.acme_contact),
+            acme_http_listen: self.acme_http_listen.or(other.acme_http_listen),
+            connections_max: self.connections_max.or(other.connections_max),
+            connections_per_address_max: self
+                .connections_per_address_max
+                .or(other.connections_per_address_max),
+            outbound_allow: self.outbound_allow.or(other.outbound_allow),
+            outbound_ca_file: self.outbound_ca_file.or(other.outbound_ca_file),
             public_url: self.public_url.or(other.public_url),
             period_minutes: self.period_minutes.or(other.period_minutes),
             period_budget_micro_credits: self
@@ -193,6 +246,70 @@ impl Settings {
         }))
     }
 
+    /// Where the certificate comes from, if there is one.
+    fn tls(&self) -> anyhow::Result<Option<Tls>> {
+        let files = match (&self.tls_cert, &self.tls_key) {
+            (Some(cert), Some(key)) => Some(Tls::Files { cert: cert.clone(), key: key.clone() }),
+            (None, None) => None,
+            _ => {
+                return Err(Problem::usage("a certificate needs its key, and a key its certificate")
+                    .hint("give both --tls-cert and --tls-key")
+                    .into());
+            }
+        };
+        let Some(domains) = &self.acme_domain else {
+            if self.acme_directory.is_some() || self.acme_contact.is_some() || self.acme_http_listen.is_some()
+            {
+                return Err(Problem::usage("an ACME authority must know what to vouch for")
+                    .hint("name this server with --acme-domain")
+                    .into());
+            }
+            return Ok(files);
+        };
+        if files.is_some() {
+            return Err(Problem::usage("a certificate comes from files or from an ACME authority, not both")
+                .hint("leave out --tls-cert and --tls-key, or the --acme settings")
+                .into());
+        }
+        let domains: Vec<String> = listed(domains).map(str::to_ascii_lowercase).collect();
+        let is_name = |name: &String| {
+            name.len() <= 253
+                && name.split('.').all(|label| {
+                    (1..=63).contains(&label.len())
+                        && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
+                        && !label.starts_with('-')
+                        && !label.ends_with('-')
+                })
+        };
+        if domains.is_empty() || domains.len() > 100 || !domains.iter().all(is_name) {
+            return Err(Problem::usage("--acme-domain holds something that is no host name")
+                .hint("write names such as gangline.example, with commas between them")
+                .into());
+        }
+        let directory = self.acme_directory.clone().unwrap_or_default();
+        if !directory.starts_with("https://") {
+            return Err(Problem::usage(
+                "an ACME authority has a directory at an address that begins with https://",
+            )
+            .hint("give it with --acme-directory; your authority publishes it")
+            .into());
+        }
+        Ok(Some(Tls::Acme(Acme {
+            directory,
+            domains,
+            contacts: listed(self.acme_contact.as_deref().unwrap_or_default()).map(str::to_owned).collect(),
+            http_listen: self.acme_http_listen,
+        })))
+    }
+
+    /// Whom the server may ask by itself.
+    fn outbound(&self) -> anyhow::Result<Outbound> {
+        let networks = listed(self.outbound_allow.as_deref().unwrap_or_default());
+        let exceptions = Exceptions::of_networks(networks)
+            .map_err(|bad| Problem::usage(bad.to_string()).hint("see --outbound-allow"))?;
+        Ok(Outbound { exceptions, ca_file: self.outbound_ca_file.clone() })
+    }
+
     /// The server's configuration.
     ///
     /// # Errors
@@ -200,6 +317,8 @@ impl Settings {
     pub fn into_config(self) -> anyhow::Result<Config> {
         let default = Config::default();
         let oidc = self.oidc()?;
+        let tls = self.tls()?;
+        let outbound = self.outbound()?;
         let config = Config {
             data: self.data.unwrap_or(default.data),
             listen: self.listen.unwrap_or(default.listen),
@@ -214,6 +333,14 @@ impl Settings {
             banner: self.banner,
             operator_link: false,
             oidc,
+            tls,
+            connections: Connections {
+                max: self.connections_max.unwrap_or(default.connections.max),
+                per_address_max: self
+                    .connections_per_address_max
+                    .unwrap_or(default.connections.per_address_max),
+            },
+            outbound,
         };
         if !(1..=60).contains(&config.period_minutes) || 60 % config.period_minutes != 0 {
             return Err(Problem::usage(format!("a period of {} minutes cannot be", config.period_minutes))
@@ -241,9 +368,14 @@ impl Settings {
             .hint("choose at most 86400")
             .into());
         }
-        if !config.listen.ip().is_loopback() && self.plain_http != Some(true) {
+        if config.connections.max < 16 || config.connections.per_address_max < 1 {
+            return Err(Problem::usage("so few connections would keep everybody out")
+                .hint("choose 16 or more in all, and 1 or more from one address")
+                .into());
+        }
+        if !config.listen.ip().is_loopback() && config.tls.is_none() && self.plain_http != Some(true) {
             return Err(Problem::usage(format!("{} is not loopback, and this server speaks plain HTTP", config.listen))
-                .hint("put a proxy that speaks TLS in front of it and listen on 127.0.0.1; or, if the proxy is on another machine and the way to it is safe, say --plain-http")
+                .hint("give it a certificate with --tls-cert and --tls-key, or with --acme-domain; or put a proxy that speaks TLS in front of it and listen on 127.0.0.1; or, if the proxy is on another machine and the way to it is safe, say --plain-http")
                 .into());
         }
         Ok(config)
@@ -281,6 +413,35 @@ mod tests {
         }
         let open: Settings = toml::from_str("listen = \"0.0.0.0:7700\"\nplain_http = true").unwrap();
         assert!(open.into_config().is_ok());
+    }
+
+    #[test]
+    fn a_certificate_comes_from_files_or_from_an_authority() {
+        let config = |text: &str| toml::from_str::<Settings>(text).unwrap().into_config();
+        let files = "listen = \"0.0.0.0:443\"\ntls_cert = \"c\"\ntls_key = \"k\"\n";
+        assert_eq!(config(files).unwrap().tls, Some(Tls::Files { cert: "c".into(), key: "k".into() }));
+        let acme = "acme_directory = \"https://ca.example/dir\"\n";
+        let Some(Tls::Acme(found)) =
+            config(&format!("{acme}acme_domain = \"A.example, b.example\"")).unwrap().tls
+        else {
+            panic!("no authority");
+        };
+        assert_eq!(found.domains, ["a.example", "b.example"]);
+        for bad in ["", " , ", "a b", "*.a.example", "-a.example"] {
+            assert!(config(&format!("{acme}acme_domain = \"{bad}\"")).is_err(), "{bad} was taken");
+        }
+        for bad in [
+            "tls_cert = \"c\"",
+            "tls_key = \"k\"",
+            "acme_domain = \"a.example\"",
+            "acme_domain = \"a.example\"\nacme_directory = \"http://ca.example\"",
+            "acme_contact = \"mailto:a@a.example\"",
+            "connections_max = 0",
+            "outbound_allow = \"ten\"",
+        ] {
+            assert!(config(bad).is_err(), "{bad} was taken");
+        }
+        assert!(config(&format!("{files}{acme}acme_domain = \"a.example\"")).is_err());
     }
 
     #[test]

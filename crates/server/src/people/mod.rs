@@ -7,13 +7,11 @@
 
 mod claims;
 mod logout;
-mod outbound;
 mod provider;
 mod transaction;
 
 pub use claims::Mapped;
 pub use logout::LogoutToken;
-pub use outbound::OutboundError;
 pub use provider::{Answer, Provider, SignedIn};
 pub use transaction::{SIGN_IN_SECONDS, Transaction};
 

@@ -30,12 +30,15 @@ use serde_json::{Map, Value};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    LogoutToken, Mapped, OutboundError, PeopleError, Transaction, claims,
+    LogoutToken, Mapped, PeopleError, Transaction, claims,
     logout::{self, Expected, LogoutError},
-    outbound::{self, Outbound},
     unbelievable,
 };
-use crate::{config::Oidc, edge};
+use crate::{
+    config::{self, Oidc},
+    edge,
+    outbound::{self, Outbound, OutboundError},
+};
 
 /// Signature algorithms that are believed: all are of key pairs. Not `none`; and not HS256 and its like, whose
 /// key would be a password that this server holds too.
@@ -178,14 +181,29 @@ fn read_secret(file: &Path) -> Result<ClientSecret, String> {
 impl Provider {
     /// The provider of these settings; nothing is asked yet. `origin` is this server's, `seed` its key's.
     ///
+    /// The operator has named the issuer, so its host may be of a private network; what its documents name
+    /// beside may not.
+    ///
     /// # Errors
     /// What is wrong with the settings, in a sentence.
-    pub fn new(settings: &Oidc, origin: &str, seed: &[u8; 32]) -> Result<Self, String> {
+    pub fn new(
+        settings: &Oidc,
+        asking: &config::Outbound,
+        origin: &str,
+        seed: &[u8; 32],
+    ) -> Result<Self, String> {
         let url = url::Url::parse(&settings.issuer)
             .map_err(|e| format!("the issuer {} is not an address: {e}", settings.issuer))?;
-        let is_local = url.scheme() == "http" && outbound::is_loopback(&url);
-        let outbound = Outbound::new(is_local)
-            .map_err(|e| format!("TLS to the identity provider cannot be set up: {e}"))?;
+        let mut exceptions = asking.exceptions.clone();
+        if url.scheme() == "http" && outbound::is_loopback(&url) {
+            exceptions = exceptions.and_networks(outbound::THIS_MACHINE).map_err(|e| e.to_string())?;
+        } else if let Some(host) = url.host_str() {
+            exceptions = exceptions.and_host(host);
+        }
+        let outbound = Outbound::new(exceptions, asking.ca_file.as_deref()).map_err(|e| {
+            let cause = std::error::Error::source(&e).map(|c| format!(": {c}")).unwrap_or_default();
+            format!("the identity provider cannot be asked: {e}{cause}")
+        })?;
         let is_plain = url.username().is_empty()
             && url.password().is_none()
             && url.query().is_none()

@@ -6,7 +6,10 @@
 mod held;
 
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{
+    OnceLock,
+    atomic::{AtomicU64, Ordering},
+};
 use std::time::Duration;
 
 use gangline_types::{UnixMillis, UnixSeconds};
@@ -88,6 +91,35 @@ impl ClientError {
     }
 }
 
+/// Authorities that this process believes beside the system's: chosen once, before any client is made.
+static BELIEVED: OnceLock<Vec<reqwest::Certificate>> = OnceLock::new();
+
+/// Why certificate authorities cannot be believed.
+#[derive(Debug, thiserror::Error)]
+pub enum TrustError {
+    /// The text holds none.
+    #[error("it holds no certificate in PEM")]
+    Empty,
+    /// It holds something else.
+    #[error("it cannot be read as certificates in PEM")]
+    Unusable(#[source] reqwest::Error),
+    /// Others were chosen before.
+    #[error("this process has chosen others already")]
+    Chosen,
+}
+
+/// From now on every client of this process believes the certificate authorities in `pem` too.
+///
+/// # Errors
+/// When there is none in it, or this was done before.
+pub fn believe(pem: &[u8]) -> Result<(), TrustError> {
+    let found = reqwest::Certificate::from_pem_bundle(pem).map_err(TrustError::Unusable)?;
+    if found.is_empty() {
+        return Err(TrustError::Empty);
+    }
+    BELIEVED.set(found).map_err(|_| TrustError::Chosen)
+}
+
 /// A client of one network; with a key it signs.
 pub struct Client {
     base: reqwest::Url,
@@ -150,6 +182,7 @@ impl Client {
             .redirect(reqwest::redirect::Policy::none())
             .no_proxy()
             .user_agent(concat!("gangline/", env!("CARGO_PKG_VERSION")))
+            .tls_certs_merge(BELIEVED.get().into_iter().flatten().cloned())
             .build()
             .map_err(|source| ClientError::Unreachable { url: url.to_owned(), source })?;
         Ok(Self { base, authority, http, key, sequence: AtomicU64::new(0) })
