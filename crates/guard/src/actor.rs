@@ -99,6 +99,13 @@ impl Principal {
             _ => None,
         }
     }
+    /// The browser's session it is, if it is one.
+    pub fn session(&self) -> Option<SessionId> {
+        match self {
+            Self::Person { session, .. } => Some(*session),
+            _ => None,
+        }
+    }
     /// The machine it is, if it is one.
     pub fn machine(&self) -> Option<MachineId> {
         match self {

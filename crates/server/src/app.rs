@@ -19,8 +19,8 @@ use tokio::sync::{Notify, broadcast, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    Config, edge, jobs::placement::Placement, metrics::Metrics, people::Provider, refusals::Recorder,
-    tunnel::Tunnels,
+    Config, edge, jobs::placement::Placement, live::Lives, metrics::Metrics, people::Provider,
+    refusals::Recorder, tunnel::Tunnels,
 };
 
 /// Things that are counted apart, with how often each may happen for one asker.
@@ -96,6 +96,8 @@ pub struct Shared {
     pub tunnels: Tunnels,
     /// Offers in the order of choice.
     pub placement: Placement,
+    /// What is open, and under what.
+    pub lives: Lives,
     /// Totals and GPU changes for watchers.
     pub events: broadcast::Sender<Event>,
     /// The newest totals.
@@ -142,6 +144,7 @@ impl Shared {
             provider,
             tunnels: Tunnels::new(),
             placement: Placement::default(),
+            lives: Lives::default(),
             events: broadcast::channel(EVENTS).0,
             totals: watch::channel(NetworkTotals::default()).0,
             stop,

@@ -7,6 +7,7 @@ pub mod edge;
 pub mod error;
 pub mod jobs;
 pub mod listen;
+pub mod live;
 pub mod metrics;
 pub mod outbound;
 pub mod people;

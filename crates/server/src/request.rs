@@ -19,12 +19,14 @@ use gangline_wire::{
     api::account::Role,
     sig::{Claimed, Received},
 };
+use hyper::upgrade::OnUpgrade;
 use serde::de::DeserializeOwned;
 
 use crate::{
     app::{App, Counted},
     edge,
     error::ApiError,
+    live::Live,
 };
 
 /// Name of the session's cookie. `__Host-`: only over a secure channel, for this host alone.
@@ -69,6 +71,10 @@ pub struct Ctx<E: Endpoint> {
     pub bytes: Bytes,
     /// From where.
     pub peer: SocketAddr,
+    /// Ends when what the asker showed ends.
+    pub live: Live,
+    /// The connection, should it be upgraded: given away only with [`Ctx::live`].
+    upgrade: Option<OnUpgrade>,
 }
 
 impl<E: Endpoint> Ctx<E> {
@@ -95,9 +101,13 @@ impl<E: Endpoint> Ctx<E> {
     pub fn permit_also<A: Act>(&self, on: A::On) -> Result<Permit<A>, ApiError> {
         Ok(permit::<A>(&self.actor, on, self.now)?)
     }
-    /// The request as it came, its body put back: for what is passed through.
-    pub fn into_raw(self) -> Request<Body> {
-        Request::from_parts(self.head, Body::from(self.bytes))
+    /// The request as it came, its body put back, for what is passed through or upgraded; and what has to end
+    /// the connection.
+    pub fn into_raw(mut self) -> (Request<Body>, Live) {
+        if let Some(upgrade) = self.upgrade.take() {
+            self.head.extensions.insert(upgrade);
+        }
+        (Request::from_parts(self.head, Body::from(self.bytes)), self.live)
     }
     /// Asker for quotas: the key, or else the address.
     pub fn asker(&self) -> String {
@@ -263,7 +273,9 @@ pub async fn receive<E: Endpoint>(
 ) -> Result<Ctx<E>, ApiError> {
     let spec = E::SPEC;
     let now = edge::now();
-    let (parts, body) = request.into_parts();
+    let moment = app.lives.moment();
+    let (mut parts, body) = request.into_parts();
+    let upgrade = parts.extensions.remove::<OnUpgrade>();
     let authority =
         parts.headers.get(header::HOST).and_then(|h| h.to_str().ok()).unwrap_or("").to_ascii_lowercase();
     let for_probes = spec.credential == Credential::Nobody && spec.path.matches('/').count() == 1;
@@ -356,7 +368,21 @@ pub async fn receive<E: Endpoint>(
         }
     };
     shown.actor = actor.principal().to_string();
+    let live = app.lives.hold(moment, actor.principal());
     let query = from_pairs(query_text.as_bytes(), "query")?;
     let body = typed_body::<E>(&spec, &bytes)?;
-    Ok(Ctx { app: app.clone(), now, actor, session: found, path, query, body, head: parts, bytes, peer })
+    Ok(Ctx {
+        app: app.clone(),
+        now,
+        actor,
+        session: found,
+        path,
+        query,
+        body,
+        head: parts,
+        bytes,
+        peer,
+        live,
+        upgrade,
+    })
 }

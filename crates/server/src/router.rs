@@ -11,8 +11,8 @@ use axum::{
     response::{IntoResponse, Response},
     routing::{MethodFilter, MethodRouter, on},
 };
-use gangline_guard::audit::RefusedAttempt;
-use gangline_wire::{Credential, Endpoint, Media, Method, Spec, endpoints};
+use gangline_guard::{Principal, Refusal, audit::RefusedAttempt};
+use gangline_wire::{Action, Credential, Endpoint, Media, Method, Spec, endpoints};
 use tower_http::compression::{CompressionLayer, CompressionLevel};
 
 use crate::{
@@ -134,9 +134,20 @@ where
         if spec.path.contains("{token}") { format!("{} {}", request.method(), spec.path) } else { line };
     let chrome = pages::chrome_of(&app, &request);
     let result = match receive::<E>(&app, request, path, peer, &mut shown).await {
-        Ok(ctx) => handler(ctx).await,
+        Ok(ctx) => {
+            let (live, principal) = (ctx.live.clone(), *ctx.actor.principal());
+            let answered = tokio::select! {
+                biased;
+                answered = handler(ctx) => answered,
+                () = live.over() => Err(over(&principal)),
+            };
+            answered.map(|response| response.map(|body| live.bind(body)))
+        }
         Err(error) => Err(error),
     };
+    if result.is_ok() && may_end_something(&spec) {
+        app.lives.look();
+    }
     let response = match result {
         Ok(response) => response,
         Err(error) => {
@@ -166,6 +177,23 @@ where
     };
     app.metrics.answered(spec.name, response.status().as_u16());
     response
+}
+
+/// How it is told that what the asker showed ended while the request waited.
+fn over(who: &Principal) -> ApiError {
+    match who.key() {
+        Some(key) => Refusal::RevokedKey { key, at: edge::now() }.into(),
+        None => Refusal::NotSignedIn.into(),
+    }
+}
+
+/// Whether a key, a session or a machine may have ended by this request. The job that ends what was open under it
+/// looks twice a second anyway; this makes it look at once.
+fn may_end_something(spec: &Spec) -> bool {
+    match spec.credential {
+        Credential::Key => matches!(spec.action, Action::RevokeKey | Action::RetireMachine),
+        _ => spec.method != Method::Get || spec.action == Action::SignIn,
+    }
 }
 
 /// Every refusal, and everything malformed that was sent to an endpoint that acts for somebody.

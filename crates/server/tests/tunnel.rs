@@ -14,6 +14,7 @@ use axum::{
     routing::{any, get},
 };
 use futures_util::{SinkExt, StreamExt};
+use gangline_server::live::Live;
 use gangline_server::tunnel::{Limits, PROTOCOL, TunnelError, Tunnels};
 use gangline_types::ClusterId;
 use gangline_wire::ErrorBody;
@@ -58,7 +59,7 @@ async fn server(tunnels: &Tunnels) -> SocketAddr {
         Path(id): Path<String>,
         mut request: Request,
     ) -> Response {
-        tunnels.accept(id.parse().unwrap(), &mut request)
+        tunnels.accept(id.parse().unwrap(), &mut request, Live::of_nobody())
     }
     async fn ray(
         State(tunnels): State<Tunnels>,
@@ -66,7 +67,8 @@ async fn server(tunnels: &Tunnels) -> SocketAddr {
         request: Request,
     ) -> Response {
         let query = request.uri().query().map(|q| format!("?{q}")).unwrap_or_default();
-        tunnels.forward(id.parse().unwrap(), TOKEN, request, &format!("/{path}{query}")).await
+        let path = format!("/{path}{query}");
+        tunnels.forward(id.parse().unwrap(), TOKEN, request, &path, &Live::of_nobody()).await
     }
     let router =
         Router::new().route("/tunnel/{cluster}", get(tunnel)).route("/ray/{cluster}/{*path}", any(ray));

@@ -28,6 +28,7 @@ pub use books::{
     proof::{LastProof, NewProof, ProofRow},
     public::ModelRow,
     records::RefusalRow,
+    revocation::{Ended, Revocation},
     rotation::RotationError,
     snapshot::EntryGroup,
 };

@@ -86,7 +86,7 @@ endpoints! {
     /// One snapshot with its entries, a page at a time.
     PublicSnapshotByPeriod: Get "/api/v1/public/snapshots/{period}", Nobody, ReadPublic, Json, EntriesQuery, Nothing => SnapshotWithEntries, 0;
     /// Totals and standings as they change.
-    PublicEvents: Get "/events", Nobody, ReadPublic, Events, Nothing, Nothing => Raw, 0;
+    PublicEvents: Get "/events", MaybeSession, ReadPublic, Events, Nothing, Nothing => Raw, 0;
 
     // -- the log: what changed, for anyone to check (c2sp.org/tlog-tiles) --------------------------------
     /// The log's newest checkpoint: size and root, signed by the network's key.

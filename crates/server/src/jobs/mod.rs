@@ -6,6 +6,7 @@ pub mod log;
 pub mod placement;
 pub mod projection;
 pub mod proofs;
+pub mod revocations;
 pub mod snapshots;
 
 use std::{future::Future, time::Duration};
@@ -56,6 +57,7 @@ where
 pub fn start(app: &App) -> Vec<tokio::task::JoinHandle<()>> {
     let second = Duration::from_secs(EVERY_SECONDS);
     vec![
+        tokio::spawn(revocations::run(app.clone())),
         tokio::spawn(again(app.clone(), "accountant", second, |app| async move {
             snapshots::take_due(&app).await
         })),

@@ -213,5 +213,6 @@ async fn proxy(ctx: Ctx<e::RayProxy>) -> Result<Response, ApiError> {
     let sent = ctx.head.uri.path_and_query().map_or("/", |p| p.as_str());
     let rest = sent.strip_prefix(prefix.trim_end_matches('/')).unwrap_or("/").to_owned();
     let tunnels = ctx.app.tunnels.clone();
-    Ok(tunnels.forward(row.resource.cluster, &token, ctx.into_raw(), &rest).await)
+    let (request, live) = ctx.into_raw();
+    Ok(tunnels.forward(row.resource.cluster, &token, request, &rest, &live).await)
 }

@@ -176,7 +176,8 @@ async fn tunnel(ctx: Ctx<e::Tunnel>) -> Result<Response, ApiError> {
         return Err(ApiError::hidden());
     }
     let tunnels = ctx.app.tunnels.clone();
-    Ok(tunnels.accept(cluster, &mut ctx.into_raw()))
+    let (mut request, live) = ctx.into_raw();
+    Ok(tunnels.accept(cluster, &mut request, live))
 }
 
 async fn leave(ctx: Ctx<e::MachineLeave>) -> Result<Nothing, ApiError> {

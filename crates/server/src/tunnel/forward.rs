@@ -16,6 +16,8 @@ use hyper::{body::Incoming, client::conn::http1, upgrade::OnUpgrade};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 
+use crate::live::Live;
+
 use super::{TunnelError, Tunnels, headers, refusal};
 
 /// What we hold of one answer before it is passed on, its head included: 128 KiB.
@@ -108,6 +110,9 @@ impl Tunnels {
     /// `x-content-type-options: nosniff` are put in. Whoever calls has decided that this renter may use this
     /// cluster, and has bounded the body. An answer that breaks off ends in an error of its body.
     ///
+    /// A WebSocket ends with `live`: what the renter showed when they opened it. An answer's body ends with
+    /// it where the router binds the two.
+    ///
     /// Where Ray gives no answer the response is an [`gangline_wire::ErrorBody`]: 503
     /// `cluster_not_reachable` (no tunnel) or `cluster_busy` (too many connections), 504 `cluster_timeout`,
     /// 502 `cluster_refused` (the worker could not reach Ray), `cluster_connection_lost` or
@@ -119,8 +124,9 @@ impl Tunnels {
         token: &str,
         request: Request,
         path_and_query: &str,
+        live: &Live,
     ) -> Response {
-        match self.try_forward(cluster, token, request, path_and_query).await {
+        match self.try_forward(cluster, token, request, path_and_query, live).await {
             Ok(response) => response,
             Err(error) => {
                 tracing::debug!(%cluster, error = &error as &dyn StdError, "a request did not reach a cluster");
@@ -136,6 +142,7 @@ impl Tunnels {
         token: &str,
         mut request: Request,
         path_and_query: &str,
+        live: &Live,
     ) -> Result<Response, ForwardError> {
         if [Method::CONNECT, Method::TRACE].contains(request.method()) {
             return Err(ForwardError::Method(request.method().clone()));
@@ -177,7 +184,13 @@ impl Tunnels {
         match renters_side {
             Some(renters_side) if headers::asks_to_upgrade(answer.headers(), "websocket") => {
                 let rays_side = hyper::upgrade::on(&mut answer);
-                tokio::spawn(join(cluster, renters_side, rays_side));
+                let live = live.clone();
+                tokio::spawn(async move {
+                    tokio::select! {
+                        () = join(cluster, renters_side, rays_side) => {}
+                        () = live.over() => tracing::debug!(%cluster, "a WebSocket's renter may no more"),
+                    }
+                });
                 let mut response = headers::switching(&HeaderValue::from_static("websocket"));
                 response.headers_mut().extend(headers::to_renter(answer.headers()));
                 Ok(response)

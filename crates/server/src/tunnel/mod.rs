@@ -28,10 +28,13 @@ use axum::{
 use gangline_types::ClusterId;
 use gangline_wire::ErrorBody;
 use tokio::sync::Notify;
+
 use tokio_util::sync::CancellationToken;
 
+use crate::live::Live;
+
 pub use session::TunnelStream;
-use session::{Driver, Session};
+use session::{Driver, End, Session};
 
 /// Value of the `Upgrade` header by which a worker asks for a tunnel.
 pub const PROTOCOL: &str = "gangline-tunnel";
@@ -146,7 +149,9 @@ impl Tunnels {
     /// tunnel takes the place of an older one of the same cluster, whose connections end. The caller has
     /// already made sure that this worker runs this cluster. Refuses with 426 what is not a request to
     /// upgrade to [`PROTOCOL`]. Must be called within a tokio runtime.
-    pub fn accept<B>(&self, cluster: ClusterId, request: &mut Request<B>) -> Response {
+    ///
+    /// The tunnel ends with `live`: what the worker showed when it asked for it.
+    pub fn accept<B>(&self, cluster: ClusterId, request: &mut Request<B>, live: Live) -> Response {
         if !headers::asks_to_upgrade(request.headers(), PROTOCOL) {
             let mut response = refusal(
                 StatusCode::UPGRADE_REQUIRED,
@@ -164,8 +169,9 @@ impl Tunnels {
         tokio::spawn(async move {
             tokio::select! {
                 () = slot.closed.cancelled() => {}
+                () = live.over() => {}
                 upgraded = tokio::time::timeout(tunnels.shared.limits.upgrade_timeout, upgrade) => match upgraded {
-                    Ok(Ok(upgraded)) => tunnels.carry(cluster, ticket, &slot, upgraded).await,
+                    Ok(Ok(upgraded)) => tunnels.carry(cluster, ticket, &slot, upgraded, &live).await,
                     Ok(Err(error)) => {
                         tracing::warn!(%cluster, error = &error as &dyn std::error::Error, "upgrading a tunnel failed");
                     }
@@ -192,7 +198,14 @@ impl Tunnels {
     }
 
     /// Registers the tunnel and keeps it moving until it ends.
-    async fn carry(&self, cluster: ClusterId, ticket: u64, slot: &Slot, upgraded: hyper::upgrade::Upgraded) {
+    async fn carry(
+        &self,
+        cluster: ClusterId,
+        ticket: u64,
+        slot: &Slot,
+        upgraded: hyper::upgrade::Upgraded,
+        live: &Live,
+    ) {
         let (session, driver) = Driver::new(cluster, self.shared.limits, upgraded, slot.closed.child_token());
         {
             let mut current = lock(&slot.current);
@@ -205,7 +218,11 @@ impl Tunnels {
         }
         tracing::info!(%cluster, "tunnel open");
         self.shared.opened.notify_waiters();
-        let end = driver.run().await;
+        let end = tokio::select! {
+            end = driver.run() => end,
+            // Dropping the driver ends every connection through it.
+            () = live.over() => End::Revoked,
+        };
         tracing::info!(%cluster, reason = %end, "tunnel closed");
         let mut current = lock(&slot.current);
         if current.as_ref().is_some_and(|(mine, _)| *mine == ticket) {

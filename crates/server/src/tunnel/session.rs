@@ -86,6 +86,8 @@ pub(super) enum End {
     Ours,
     /// The worker closed it.
     Theirs,
+    /// What the worker showed when it opened it has ended.
+    Revoked,
     /// Nothing came from the worker for too long.
     Silent,
     /// The connection failed, or what came was not yamux.
@@ -97,6 +99,7 @@ impl fmt::Display for End {
         match self {
             Self::Ours => f.write_str("closed by the server"),
             Self::Theirs => f.write_str("closed by the worker"),
+            Self::Revoked => f.write_str("what it was opened under has ended"),
             Self::Silent => f.write_str("the worker fell silent"),
             Self::Broken(error) => write!(f, "broken: {error}"),
         }

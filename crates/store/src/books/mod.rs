@@ -14,6 +14,7 @@ pub mod project;
 pub mod proof;
 pub mod public;
 pub mod records;
+pub mod revocation;
 pub mod rotation;
 pub mod snapshot;
 

@@ -18,6 +18,7 @@ mod project;
 mod proof;
 mod public;
 mod records;
+mod revocation;
 mod rotation;
 mod snapshot;
 

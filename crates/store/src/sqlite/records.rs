@@ -92,6 +92,11 @@ impl SqliteStore {
             .execute(&mut *tx)
             .await
             .map_err(StoreError::sql(doing))?;
+        sqlx::query("DELETE FROM revocation WHERE at < ?")
+            .bind(now.saturating_sub(24 * 3600) as i64)
+            .execute(&mut *tx)
+            .await
+            .map_err(StoreError::sql(doing))?;
         crate::sqlite::open::commit(tx, doing).await
     }
 }
