@@ -5,6 +5,7 @@
 
 mod audit;
 mod demo;
+mod fleet;
 mod guard;
 mod inert;
 mod logging;
@@ -59,6 +60,8 @@ enum Command {
     Guard(guard::Args),
     /// See how well proofs tell GPUs apart, and judge measurements of your own.
     Proof(proof::Args),
+    /// Simulated machines for tests of load.
+    Fleet(fleet::Args),
     /// Watch a whole network on this machine: join, prove, earn, rent, and attacks that fail.
     Demo(Box<demo::Args>),
     /// The main process inside a sandbox; the worker starts it.
@@ -83,6 +86,7 @@ impl Command {
             Self::Witness(args) => audit::witness::main(args),
             Self::Guard(args) => guard::main(args),
             Self::Proof(args) => proof::main(args),
+            Self::Fleet(args) => fleet::main(args),
             Self::Demo(args) => demo::main(*args),
             Self::Node => gangline_worker::node::run(gangline_worker::node::NodeArgs {}),
             Self::AdapterProbe => worker::adapter_probe(),

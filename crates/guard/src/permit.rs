@@ -124,5 +124,7 @@ pub mod act {
         Reconcile on on::Network;
         /// See [`Action::Project`].
         Project on on::Network;
+        /// See [`Action::Simulate`].
+        Simulate on on::Network;
     }
 }

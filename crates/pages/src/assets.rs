@@ -42,6 +42,13 @@ static ASSETS: LazyLock<[Asset; 3]> = LazyLock::new(|| {
     ]
 });
 
+/// Compressed with brotli, at a quality (5) that is quick enough for what is drawn every second.
+pub fn compressed(bytes: &[u8]) -> Vec<u8> {
+    let mut compressor = brotli::CompressorWriter::new(Vec::new(), 4096, 5, 18);
+    compressor.write_all(bytes).expect("writing into a Vec cannot fail");
+    compressor.into_inner()
+}
+
 /// All files pages refer to. The first call compresses them; call it once at start.
 pub fn assets() -> &'static [Asset] {
     &*ASSETS

@@ -40,7 +40,7 @@ mod ui;
 
 pub use api::{ApiView, api};
 pub use approve::{ApproveView, Asking, KeyRequest, approve};
-pub use assets::{Asset, CSP, assets};
+pub use assets::{Asset, CSP, assets, compressed};
 pub use chart::{Point, Series};
 pub use chrome::{Chrome, Role, Theme};
 pub use console::{

@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     Config, edge, jobs::placement::Placement, live::Lives, metrics::Metrics, people::Provider,
-    refusals::Recorder, tunnel::Tunnels,
+    refusals::Recorder, routes::pages::Drawn, tunnel::Tunnels,
 };
 
 /// Things that are counted apart, with how often each may happen for one asker.
@@ -94,6 +94,8 @@ pub struct Shared {
     pub provider: Option<Arc<Provider>>,
     /// Tunnels to clusters.
     pub tunnels: Tunnels,
+    /// Pages that are the same for everybody.
+    pub drawn: Drawn,
     /// Offers in the order of choice.
     pub placement: Placement,
     /// What is open, and under what.
@@ -143,6 +145,7 @@ impl Shared {
             recorder,
             provider,
             tunnels: Tunnels::new(),
+            drawn: Drawn::default(),
             placement: Placement::default(),
             lives: Lives::default(),
             events: broadcast::channel(EVENTS).0,

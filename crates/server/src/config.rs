@@ -33,6 +33,8 @@ pub struct Config {
     pub banner: Option<String>,
     /// Make a new sign-in link for the operator even if one was used before.
     pub operator_link: bool,
+    /// Start on books that hold simulated machines, and show them.
+    pub allow_simulated: bool,
     /// The identity provider through which people sign in; none: one-time links alone.
     pub oidc: Option<Oidc>,
     /// Where this server's certificate comes from; none: it speaks plain HTTP.
@@ -147,6 +149,7 @@ impl Default for Config {
             key_overlap_seconds: 900,
             banner: None,
             operator_link: false,
+            allow_simulated: false,
             oidc: None,
             tls: None,
             connections: Connections::default(),

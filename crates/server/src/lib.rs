@@ -16,6 +16,7 @@ pub mod request;
 pub mod router;
 pub mod routes;
 pub mod run;
+pub mod simulate;
 pub mod tls;
 pub mod tunnel;
 

@@ -43,6 +43,9 @@ pub enum ServeError {
     /// The data folder or a database in it.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// Machines that do not exist, in a network that has not allowed them.
+    #[error("the books hold simulated machines, and this network does not allow them")]
+    Simulated,
     /// The port.
     #[error("cannot listen on {listen}")]
     Listen {
@@ -96,6 +99,11 @@ impl ServeError {
                 }
                 _ => "choose an address of this machine with --listen".into(),
             }),
+            Self::Simulated => Some(
+                "a load generator wrote them; a network for tests is started with --allow-simulated, and one for \
+                 people with other books"
+                    .into(),
+            ),
             Self::Key { .. } => Some("it must be a file of 32 bytes that only this user can read".into()),
             _ => None,
         }
@@ -217,6 +225,10 @@ pub async fn serve(config: Config) -> Result<Running, ServeError> {
     gangline_guard::policy::ready()
         .map_err(|e| ServeError::Config(format!("the policy of this build cannot be used: {e}")))?;
     let store = Store::open(&config.data).await?;
+    if !config.allow_simulated && store.has_simulated().await? {
+        store.close().await;
+        return Err(ServeError::Simulated);
+    }
     let key = network_key(&config.data)?;
     let listen = config.listen;
     let listener = TcpListener::bind(listen).await.map_err(|source| ServeError::Listen { listen, source })?;

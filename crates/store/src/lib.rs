@@ -30,6 +30,7 @@ pub use books::{
     records::RefusalRow,
     revocation::{Ended, Revocation},
     rotation::RotationError,
+    simulate::SimulatedMachine,
     snapshot::EntryGroup,
 };
 pub use error::StoreError;

@@ -68,6 +68,8 @@ actions! {
     Reconcile = "reconcile";
     /// Copy what is public into the public projection.
     Project = "project";
+    /// Fill the books with simulated machines, for a test of load.
+    Simulate = "simulate";
 }
 
 impl std::fmt::Display for Action {

@@ -95,6 +95,9 @@ pub struct Settings {
     /// A sentence at the top of every page, for demonstrations.
     #[arg(long, value_name = "TEXT", env = "GANGLINE_BANNER")]
     pub banner: Option<String>,
+    /// Start on books that `gangline fleet seed` filled with simulated machines: only in a network for tests.
+    #[arg(long, env = "GANGLINE_ALLOW_SIMULATED", num_args = 0..=1, default_missing_value = "true", value_name = "YES")]
+    pub allow_simulated: Option<bool>,
     /// People sign in through this OpenID Connect provider: its issuer, exactly as the provider writes it.
     /// https, or http on this machine alone. Its redirect address for this server is PUBLIC_URL/signin/callback,
     /// after signing out PUBLIC_URL/signin, for back-channel logout PUBLIC_URL/signin/backchannel. One-time
@@ -196,6 +199,7 @@ impl Settings {
             drain_seconds: self.drain_seconds.or(other.drain_seconds),
             key_overlap_seconds: self.key_overlap_seconds.or(other.key_overlap_seconds),
             banner: self.banner.or(other.banner),
+            allow_simulated: self.allow_simulated.or(other.allow_simulated),
             oidc_issuer: self.oidc_issuer.or(other.oidc_issuer),
             oidc_client_id: self.oidc_client_id.or(other.oidc_client_id),
             oidc_client_secret_file: self.oidc_client_secret_file.or(other.oidc_client_secret_file),
@@ -332,6 +336,7 @@ impl Settings {
             key_overlap_seconds: self.key_overlap_seconds.unwrap_or(default.key_overlap_seconds),
             banner: self.banner,
             operator_link: false,
+            allow_simulated: self.allow_simulated.unwrap_or(default.allow_simulated),
             oidc,
             tls,
             connections: Connections {

@@ -77,6 +77,11 @@ const BOUNDS: &[Bound] = &[
         at_most: r#"permit (principal == Who::Job::"projector", action, resource);"#,
     },
     Bound {
+        says: "only the set-up at the console simulates machines",
+        actions: &[Action::Simulate],
+        at_most: r#"permit (principal == Who::Job::"setup", action, resource);"#,
+    },
+    Bound {
         says: "only an operator in a browser and the set-up at the console invite",
         actions: &[Action::Invite],
         at_most: r#"permit (principal == Who::Job::"setup", action, resource);

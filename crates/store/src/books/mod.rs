@@ -16,6 +16,7 @@ pub mod public;
 pub mod records;
 pub mod revocation;
 pub mod rotation;
+pub mod simulate;
 pub mod snapshot;
 
 use std::path::Path;

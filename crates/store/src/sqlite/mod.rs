@@ -20,6 +20,7 @@ mod public;
 mod records;
 mod revocation;
 mod rotation;
+mod simulate;
 mod snapshot;
 
 pub(crate) use open::SqliteStore;

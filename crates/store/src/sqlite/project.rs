@@ -69,12 +69,11 @@ impl SqliteStore {
         let mut changed = Vec::new();
         for some in ids.chunks(IDS_AT_ONCE) {
             let before = public_rows(&mut tx, some).await?;
-            for gpu in self.public_gpus(some, now).await? {
+            let mut now_so = self.public_gpus(some, now).await?;
+            now_so.retain(|gpu| before.get(&gpu.id) != Some(gpu));
+            write_gpus(&mut tx, &now_so, look).await?;
+            for gpu in now_so {
                 let known = before.get(&gpu.id);
-                if known == Some(&gpu) {
-                    continue;
-                }
-                write_gpu(&mut tx, &gpu, look).await?;
                 let shows = |g: &PublicGpu| (g.standing, g.connected, g.rentable, g.hired);
                 if changed.len() < TOLD_MAX && known.is_none_or(|known| shows(known) != shows(&gpu)) {
                     changed.push(gpu);
@@ -386,24 +385,30 @@ async fn public_rows(
     rows.collect()
 }
 
-async fn write_gpu(tx: &mut sqlx::SqliteConnection, gpu: &PublicGpu, look: i64) -> Result<(), StoreError> {
-    let doing = "writing a row of the public projection";
-    let flags =
-        gpu.connected as i64 + 2 * gpu.rentable as i64 + 4 * gpu.hired as i64 + 8 * gpu.simulated as i64;
-    sqlx::query("INSERT INTO model (name) VALUES (?) ON CONFLICT (name) DO NOTHING")
-        .bind(gpu.model.as_str())
+/// Writes rows down, all with one statement: its parts come as one list each of ids and of everything else.
+async fn write_gpus(
+    tx: &mut sqlx::SqliteConnection,
+    gpus: &[PublicGpu],
+    look: i64,
+) -> Result<(), StoreError> {
+    let doing = "writing rows of the public projection";
+    let ids: Vec<GpuId> = gpus.iter().map(|gpu| gpu.id).collect();
+    let flags = |gpu: &PublicGpu| {
+        gpu.connected as i64 + 2 * gpu.rentable as i64 + 4 * gpu.hired as i64 + 8 * gpu.simulated as i64
+    };
+    let parts = |gpu: &PublicGpu| {
+        (gpu.id.to_string(), gpu.model.clone(), word(&gpu.kind), gpu.standing.as_str(), flags(gpu), json(gpu))
+    };
+    let parts = json(&gpus.iter().map(parts).collect::<Vec<_>>());
+    sqlx::query("INSERT INTO model (name) SELECT DISTINCT j.value ->> 1 FROM json_each(?) j WHERE true ON CONFLICT (name) DO NOTHING")
+        .bind(&parts)
         .execute(&mut *tx)
         .await
         .map_err(StoreError::sql(doing))?;
-    sqlx::query("INSERT INTO gpu (id, id_text, model, model_id, kind, standing, flags, seq, row) VALUES (?1, ?2, ?3, (SELECT id FROM model WHERE name = ?3), ?4, ?5, ?6, ?7, ?8) ON CONFLICT (id) DO UPDATE SET model = excluded.model, model_id = excluded.model_id, kind = excluded.kind, standing = excluded.standing, flags = excluded.flags, seq = excluded.seq, row = excluded.row")
-        .bind(gpu.id.blob())
-        .bind(gpu.id.to_string())
-        .bind(gpu.model.as_str())
-        .bind(word(&gpu.kind))
-        .bind(gpu.standing.as_str())
-        .bind(flags)
+    sqlx::query("INSERT INTO gpu (id, id_text, model, model_id, kind, standing, flags, seq, row) SELECT substr(?1, 1 + 16 * j.key, 16), j.value ->> 0, j.value ->> 1, (SELECT m.id FROM model m WHERE m.name = j.value ->> 1), j.value ->> 2, j.value ->> 3, j.value ->> 4, ?3, j.value ->> 5 FROM json_each(?2) j WHERE true ON CONFLICT (id) DO UPDATE SET model = excluded.model, model_id = excluded.model_id, kind = excluded.kind, standing = excluded.standing, flags = excluded.flags, seq = excluded.seq, row = excluded.row")
+        .bind(packed(&ids))
+        .bind(&parts)
         .bind(look)
-        .bind(json(gpu))
         .execute(&mut *tx)
         .await
         .map_err(StoreError::sql(doing))?;

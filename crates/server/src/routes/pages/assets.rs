@@ -33,7 +33,7 @@ fn send(asset: &'static Asset, headers: &HeaderMap) -> Response {
 }
 
 /// Whether `Accept-Encoding` takes `br`: named, and not with a weight of nothing.
-fn takes_brotli(headers: &HeaderMap) -> bool {
+pub(super) fn takes_brotli(headers: &HeaderMap) -> bool {
     let is_brotli = |item: &str| {
         let mut parts = item.split(';').map(str::trim);
         let named = parts.next().is_some_and(|name| name.eq_ignore_ascii_case("br"));

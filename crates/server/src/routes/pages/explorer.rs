@@ -17,6 +17,17 @@ const FINE_MINUTES: u32 = 300;
 const COARSE_MINUTES: u32 = 5;
 
 pub async fn show(ctx: Ctx<e::ExplorerPage>) -> Result<Response, ApiError> {
+    let is_front = ctx.session.is_none() && ctx.head.uri.query().is_none();
+    if !is_front {
+        return Ok(page(drawn(&ctx).await?));
+    }
+    // What everybody sees who comes from outside: only the theme tells one visitor's page from another's.
+    let which = format!("/ {:?}", chrome(&ctx).theme);
+    let app = ctx.app.clone();
+    app.drawn.send(which, ctx.now, &ctx.head.headers, async || drawn(&ctx).await).await
+}
+
+async fn drawn(ctx: &Ctx<e::ExplorerPage>) -> Result<String, ApiError> {
     let public = ctx.app.store.public();
     let text: String = ctx.query.q.as_deref().unwrap_or("").trim().chars().take(QUERY_CHARS_MAX).collect();
     let (standing, after) = (ctx.query.standing, ctx.query.after);
@@ -44,7 +55,7 @@ pub async fn show(ctx: Ctx<e::ExplorerPage>) -> Result<Response, ApiError> {
         season,
         snapshots,
     };
-    Ok(page(gangline_pages::explorer(&chrome(&ctx), &view)))
+    Ok(gangline_pages::explorer(&chrome(ctx), &view))
 }
 
 /// Measurements as a line of at most some three hundred points: of each step, the last measurement.

@@ -7,6 +7,7 @@ mod chrome;
 mod clusters;
 mod console;
 mod cookie;
+mod drawn;
 mod enter;
 mod explorer;
 mod gpu;
@@ -29,6 +30,7 @@ use gangline_wire::endpoints as e;
 
 pub use assets::assets;
 pub use chrome::{chrome, chrome_of, error_response};
+pub use drawn::Drawn;
 
 use crate::router::Api;
 

@@ -1,0 +1,94 @@
+//! Made-up machines for tests of load, some thousands with one statement.
+
+use gangline_guard::{Permit, act};
+use gangline_types::{AccountId, KeyId};
+use serde_json::json as value;
+
+use crate::{
+    SimulatedMachine, StoreError,
+    sql::{Id, json, word},
+    sqlite::{SqliteStore, audit::audit, open::commit},
+};
+
+impl SqliteStore {
+    /// Makes a supplier that simulated machines belong to.
+    pub async fn add_simulated_account(
+        &self,
+        permit: &Permit<act::Simulate>,
+        account: AccountId,
+    ) -> Result<(), StoreError> {
+        sqlx::query("INSERT INTO account (id, name, role, created_at) VALUES (?, 'Simulated supplier', 'supplier', ?) ON CONFLICT (id) DO NOTHING")
+            .bind(account.blob())
+            .bind(permit.at().0 as i64)
+            .execute(&self.write)
+            .await
+            .map_err(StoreError::sql("making a simulated supplier"))?;
+        Ok(())
+    }
+
+    /// Writes simulated machines down with their keys and GPUs.
+    pub async fn add_simulated(
+        &self,
+        permit: &Permit<act::Simulate>,
+        machines: &[(AccountId, SimulatedMachine)],
+    ) -> Result<(), StoreError> {
+        let doing = "writing simulated machines down";
+        let now = permit.at().0 as i64;
+        // For each: account, machine, GPU and key id of 16 bytes; public key and slot of 32.
+        let mut bytes = Vec::with_capacity(machines.len() * 128);
+        for (account, made) in machines {
+            let key = KeyId::of_public_key(&made.public_key);
+            for id in [account.as_bytes(), made.machine.as_bytes(), made.gpu.as_bytes(), key.as_bytes()] {
+                bytes.extend_from_slice(id);
+            }
+            bytes.extend_from_slice(&made.public_key);
+            bytes.extend_from_slice(&made.claim.slot.0);
+        }
+        let words: Vec<_> = machines
+            .iter()
+            .map(|(_, made)| {
+                value!([
+                    json(&made.claim),
+                    word(&made.standing),
+                    made.profile.matrix_mmacs,
+                    made.profile.memory_bytes,
+                    made.offer.as_ref().map(json),
+                ])
+            })
+            .collect();
+        let words = json(&words);
+        let mut tx = self.begin(doing).await?;
+        sqlx::query("INSERT INTO machine (id, account, joined_at, simulated) SELECT substr(?1, 17 + 128 * j.key, 16), substr(?1, 1 + 128 * j.key, 16), ?3, 1 FROM json_each(?2) j WHERE true ON CONFLICT (id) DO NOTHING")
+            .bind(&bytes)
+            .bind(&words)
+            .bind(now)
+            .execute(&mut *tx)
+            .await
+            .map_err(StoreError::sql(doing))?;
+        sqlx::query("INSERT INTO key (id, public_key, kind, account, machine, host, created_at) SELECT substr(?1, 49 + 128 * j.key, 16), substr(?1, 65 + 128 * j.key, 32), 'machine', substr(?1, 1 + 128 * j.key, 16), substr(?1, 17 + 128 * j.key, 16), 'simulated', ?3 FROM json_each(?2) j WHERE true ON CONFLICT (id) DO NOTHING")
+            .bind(&bytes)
+            .bind(&words)
+            .bind(now)
+            .execute(&mut *tx)
+            .await
+            .map_err(StoreError::sql(doing))?;
+        sqlx::query("INSERT INTO gpu (id, machine, slot, claim, standing, reason, matrix_mmacs, memory_bytes, offer, registered_at) SELECT substr(?1, 33 + 128 * j.key, 16), substr(?1, 17 + 128 * j.key, 16), substr(?1, 97 + 128 * j.key, 32), j.value ->> 0, j.value ->> 1, 'Simulated: a load generator made it up, and nothing was proven.', j.value ->> 2, j.value ->> 3, j.value ->> 4, ?3 FROM json_each(?2) j WHERE true ON CONFLICT (id) DO NOTHING")
+            .bind(&bytes)
+            .bind(&words)
+            .bind(now)
+            .execute(&mut *tx)
+            .await
+            .map_err(StoreError::sql(doing))?;
+        audit(&mut tx, permit, &format!("{} simulated machines", machines.len())).await?;
+        commit(tx, doing).await
+    }
+
+    /// Whether the books hold any simulated machine.
+    pub async fn has_simulated(&self) -> Result<bool, StoreError> {
+        let any: i64 = sqlx::query_scalar("SELECT EXISTS (SELECT 1 FROM machine WHERE simulated = 1)")
+            .fetch_one(&self.read)
+            .await
+            .map_err(StoreError::sql("looking for simulated machines"))?;
+        Ok(any == 1)
+    }
+}
