@@ -100,8 +100,18 @@ fn make() -> Network {
         }
         proofs.insert(transcript.proof, (public, Some(transcript)));
     }
-    let full = |hour| PublicUptime { hour: Hour(hour), bits: UptimeHour::FULL, late: UptimeHour::default() };
-    let half = PublicUptime { hour: Hour(10), bits: UptimeHour((1 << 30) - 1), late: UptimeHour::default() };
+    let full = |hour| PublicUptime {
+        hour: Hour(hour),
+        bits: UptimeHour::FULL,
+        late: UptimeHour::default(),
+        unchained: UptimeHour::default(),
+    };
+    let half = PublicUptime {
+        hour: Hour(10),
+        bits: UptimeHour((1 << 30) - 1),
+        late: UptimeHour::default(),
+        unchained: UptimeHour::default(),
+    };
     let hours = BTreeMap::from([(gpu(1), vec![full(10), full(11)]), (gpu(2), vec![half])]);
     let mut snapshots: Vec<SnapshotWithEntries> = Vec::new();
     let mut sums = BTreeMap::<GpuId, u64>::new();

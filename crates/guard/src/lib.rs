@@ -7,6 +7,7 @@
 pub mod actor;
 pub mod audit;
 pub mod authenticate;
+pub mod beat;
 pub mod detect;
 pub mod log;
 pub mod outbound;

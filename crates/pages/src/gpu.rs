@@ -3,7 +3,7 @@
 
 use askama::Template;
 use gangline_types::{
-    AdapterKind, UnixSeconds,
+    AdapterKind, Hour, UnixSeconds, UptimeHour,
     public::{PublicEntry, PublicGpu, PublicProof, PublicSnapshot, PublicUptime},
 };
 
@@ -22,6 +22,8 @@ pub struct GpuView {
     pub gpu: PublicGpu,
     /// Its uptime hours of the last 90 days, in any order; hours without a minute may be left out.
     pub uptime: Vec<PublicUptime>,
+    /// Minutes in which the network itself took no beats: they count against nobody.
+    pub outages: Vec<(Hour, UptimeHour)>,
     /// Its proofs, newest first.
     pub proofs: Vec<ProofRow>,
     /// Its shares of the last periods, newest first.
@@ -70,6 +72,6 @@ impl Page<'_> {
 
 /// Draws a GPU's page.
 pub fn gpu(chrome: &Chrome, view: &GpuView) -> String {
-    let heat = Heat::new(&view.uptime, view.gpu.registered_at, view.now);
+    let heat = Heat::new(&view.uptime, &view.outages, view.gpu.registered_at, view.now);
     draw(Page { c: chrome, v: view, g: &view.gpu, heat })
 }

@@ -3,7 +3,7 @@
 
 use std::fmt::Write;
 
-use gangline_types::{Hour, UnixSeconds, public::PublicUptime};
+use gangline_types::{Hour, UnixSeconds, UptimeHour, public::PublicUptime};
 
 use crate::ui;
 
@@ -37,6 +37,8 @@ pub(crate) struct Heat {
     pub(crate) silent_hours: u64,
     /// Longest run of such hours.
     pub(crate) longest_silence: u64,
+    /// Minutes of the network's own outages, in which it could have been credited and was not.
+    pub(crate) ours: u64,
     /// Days that hold any possible minute, newest first.
     pub(crate) days: Vec<Day>,
     /// Column and date of the labels below.
@@ -56,11 +58,24 @@ fn level(credited: u64, possible: u64) -> usize {
 
 impl Heat {
     /// The map of the 90 days that end with the day of `now`, for a GPU registered at `registered`.
-    pub(crate) fn new(uptime: &[PublicUptime], registered: UnixSeconds, now: UnixSeconds) -> Self {
+    /// Minutes of `outages`, the network's own, are possible only where they are credited all the same.
+    pub(crate) fn new(
+        uptime: &[PublicUptime],
+        outages: &[(Hour, UptimeHour)],
+        registered: UnixSeconds,
+        now: UnixSeconds,
+    ) -> Self {
         let last_day = now.0 / 86_400;
         let first_day = (last_day + 1).saturating_sub(DAYS);
         let by_hour: std::collections::HashMap<Hour, u64> =
             uptime.iter().map(|u| (u.hour, u64::from(u.bits.minutes()))).collect();
+        let ours: std::collections::HashMap<Hour, u64> = outages
+            .iter()
+            .map(|(hour, down)| {
+                let bits = uptime.iter().find(|u| u.hour == *hour).map_or(0, |u| u.bits.0);
+                (*hour, u64::from(UptimeHour(down.0 & !bits).minutes()))
+            })
+            .collect();
         let (born, ends) = (u64::from(registered.minute().0), u64::from(now.minute().0) + 1);
         let mut heat = Self {
             levels: Default::default(),
@@ -68,6 +83,7 @@ impl Heat {
             possible: 0,
             late: uptime.iter().map(|u| u64::from(u.late.minutes())).sum(),
             silent_hours: 0,
+            ours: 0,
             longest_silence: 0,
             days: Vec::new(),
             marks: Vec::new(),
@@ -81,6 +97,9 @@ impl Heat {
                 let hour = Hour(u32::try_from(day * 24 + row).unwrap_or(u32::MAX));
                 let start = u64::from(hour.start().0);
                 let possible = (start + 60).min(ends).saturating_sub(start.max(born));
+                let down = ours.get(&hour).copied().unwrap_or_default().min(possible);
+                let possible = possible - down;
+                heat.ours += down;
                 let credited = by_hour.get(&hour).copied().unwrap_or_default().min(possible);
                 let here = (possible > 0).then(|| level(credited, possible));
                 if run.is_some_and(|(level, _)| Some(level) != here) {
@@ -136,9 +155,18 @@ mod tests {
         let base = 1_000 * 24;
         let registered = Hour(base).start().start().plus(30 * 60);
         let now = registered.plus(130 * 60);
-        let up = |hour, bits| PublicUptime { hour: Hour(hour), bits: UptimeHour(bits), late: UptimeHour(0) };
-        let heat =
-            Heat::new(&[up(base, UptimeHour::FULL.0), up(base + 1, 0), up(base + 2, 7)], registered, now);
+        let up = |hour, bits| PublicUptime {
+            hour: Hour(hour),
+            bits: UptimeHour(bits),
+            late: UptimeHour(0),
+            unchained: UptimeHour(0),
+        };
+        let heat = Heat::new(
+            &[up(base, UptimeHour::FULL.0), up(base + 1, 0), up(base + 2, 7)],
+            &[],
+            registered,
+            now,
+        );
         assert_eq!((heat.credited, heat.possible), (30 + 3, 30 + 60 + 41));
         assert_eq!((heat.silent_hours, heat.longest_silence), (1, 1));
         assert_eq!(heat.days.len(), 1);

@@ -47,6 +47,45 @@ pub fn credit(now: UnixSeconds, beat: Minute) -> Result<Minute, Refusal> {
     Ok(beat)
 }
 
+/// Minutes in which our own intake took no beats, from the first minute that it recorded to `until`: they count
+/// against nobody. `up` has the minutes it was up in, an hour at a time.
+pub fn outages(
+    up: impl IntoIterator<Item = (Hour, UptimeHour)>,
+    until: Minute,
+) -> BTreeMap<Hour, UptimeHour> {
+    let up: BTreeMap<Hour, UptimeHour> = up.into_iter().filter(|(_, bits)| bits.minutes() > 0).collect();
+    let Some((first, bits)) = up.first_key_value() else { return BTreeMap::new() };
+    let from = Minute(first.start().0 + bits.0.trailing_zeros());
+    (first.0..=until.hour().0)
+        .map(Hour)
+        .filter_map(|hour| {
+            let start = hour.start().0;
+            let known = (0..60u8)
+                .filter(|m| (from.0..until.0).contains(&(start + u32::from(*m))))
+                .fold(UptimeHour::default(), UptimeHour::with);
+            let here = up.get(&hour).copied().unwrap_or_default();
+            let down = UptimeHour(known.0 & !here.0);
+            (down.minutes() > 0).then_some((hour, down))
+        })
+        .collect()
+}
+
+/// The minute after the last one of `outages` within `from..to`: when the intake was back. None where it was up
+/// throughout.
+pub fn back_since(outages: &BTreeMap<Hour, UptimeHour>, from: Minute, to: Minute) -> Option<Minute> {
+    let last = outages
+        .iter()
+        .flat_map(|(hour, down)| (0..60u8).filter(|m| down.has(*m)).map(|m| hour.start().0 + u32::from(m)))
+        .filter(|minute| (from.0..to.0).contains(minute))
+        .max()?;
+    // What is down in one piece with it ends later.
+    let is_down = |minute: u32| {
+        let minute = Minute(minute);
+        outages.get(&minute.hour()).is_some_and(|down| down.has(minute.of_hour()))
+    };
+    Some(Minute((last..).find(|minute| !is_down(*minute)).unwrap_or(u32::MAX)))
+}
+
 /// Credited minutes of one GPU within `from..to`. An hour may come in several records: they are merged,
 /// so nothing counts twice.
 pub fn minutes_in(from: Minute, to: Minute, hours: impl IntoIterator<Item = (Hour, UptimeHour)>) -> u32 {
@@ -90,6 +129,21 @@ mod tests {
             Refusal::Late { behind_seconds: 30_000 }.to_string(),
             "the beat's minute ended 30000 seconds ago; beats are taken up to 21600 seconds late"
         );
+    }
+
+    #[test]
+    fn our_own_outages_are_what_is_missing_since_the_first_record() {
+        let up = |hour, bits| (Hour(hour), UptimeHour(bits));
+        assert!(outages([], Minute(1000)).is_empty(), "nothing is recorded yet");
+        let full = UptimeHour::FULL.0;
+        // Up from minute 605 to 659, down from 660 to 669, up until 680; all of hour 12 is missing.
+        let found = outages([up(10, full & !0b11111), up(11, 0x1f_ffff & !0x3ff)], Minute(725));
+        let minutes = |hour: u32| found.get(&Hour(hour)).map_or(0, |down| down.minutes());
+        assert_eq!([minutes(9), minutes(10), minutes(11), minutes(12)], [0, 0, 10 + 39, 5]);
+        assert_eq!(back_since(&found, Minute(600), Minute(660)), None);
+        assert_eq!(back_since(&found, Minute(600), Minute(665)), Some(Minute(670)), "the whole outage");
+        assert_eq!(back_since(&found, Minute(670), Minute(700)), Some(Minute(725)));
+        assert!(outages([up(10, full)], Minute(660)).is_empty());
     }
 
     #[test]

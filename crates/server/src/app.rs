@@ -19,7 +19,7 @@ use tokio::sync::{Notify, broadcast, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    Config, edge, jobs::placement::Placement, live::Lives, metrics::Metrics, people::Provider,
+    Config, edge, jobs::placement::Placement, lanes::Lanes, live::Lives, metrics::Metrics, people::Provider,
     refusals::Recorder, routes::pages::Drawn, tunnel::Tunnels,
 };
 
@@ -30,6 +30,8 @@ pub enum Counted {
     Enrolments,
     /// Polls of an enrolment, by key.
     EnrolmentPolls,
+    /// Epochs opened for beats, by key: one a day is needed.
+    Epochs,
     /// Codes looked up, by account: 40 bits must not be guessed.
     Codes,
     /// One-time links tried, by address.
@@ -51,6 +53,7 @@ impl Counted {
         let (burst, per_minute) = match self {
             Self::Enrolments => (60, 30),
             Self::EnrolmentPolls => (30, 60),
+            Self::Epochs => (30, 1),
             Self::Codes => (20, 10),
             Self::Links => (30, 20),
             Self::SignIns => (60, 30),
@@ -92,6 +95,8 @@ pub struct Shared {
     pub recorder: Recorder,
     /// The identity provider, where one is configured.
     pub provider: Option<Arc<Provider>>,
+    /// The intake of beats and the way into it.
+    pub lanes: Lanes,
     /// Tunnels to clusters.
     pub tunnels: Tunnels,
     /// Pages that are the same for everybody.
@@ -131,6 +136,7 @@ impl Shared {
         metrics: Arc<Metrics>,
         recorder: Recorder,
         provider: Option<Arc<Provider>>,
+        lanes: Lanes,
         stop: CancellationToken,
     ) -> App {
         let beacon_secret = blake3::derive_key("gangline 2026 beacon secret", key.seed().as_ref());
@@ -144,6 +150,7 @@ impl Shared {
             metrics,
             recorder,
             provider,
+            lanes,
             tunnels: Tunnels::new(),
             drawn: Drawn::default(),
             placement: Placement::default(),

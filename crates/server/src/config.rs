@@ -6,6 +6,8 @@ use gangline_guard::outbound::Exceptions;
 use gangline_types::MicroCredits;
 use gangline_wire::api::account::Role;
 
+use crate::intake::Clock;
+
 /// Configuration of one server.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -35,6 +37,16 @@ pub struct Config {
     pub operator_link: bool,
     /// Start on books that hold simulated machines, and show them.
     pub allow_simulated: bool,
+    /// Where to take beats by UDP; none: not.
+    pub beat_udp: BeatUdp,
+    /// How machines reach that, as `host:port`; none: the server's own host and the port it listens on.
+    pub beat_udp_public: Option<String>,
+    /// Where the intake takes beats by plain HTTP of its own; none: on the main port only.
+    pub beat_listen: Option<SocketAddr>,
+    /// How machines reach that, as a URL; none: they use the main port.
+    pub beat_url: Option<String>,
+    /// The intake's clock; a test may step it.
+    pub beat_clock: Clock,
     /// The identity provider through which people sign in; none: one-time links alone.
     pub oidc: Option<Oidc>,
     /// Where this server's certificate comes from; none: it speaks plain HTTP.
@@ -98,6 +110,17 @@ pub struct Outbound {
     pub ca_file: Option<PathBuf>,
 }
 
+/// Where beats are taken by UDP.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BeatUdp {
+    /// At the address and port number of the main listener, if that port is free for UDP.
+    Beside,
+    /// There.
+    At(SocketAddr),
+    /// Nowhere.
+    Off,
+}
+
 /// An OpenID Connect provider, and what its claims mean here.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Oidc {
@@ -150,6 +173,11 @@ impl Default for Config {
             banner: None,
             operator_link: false,
             allow_simulated: false,
+            beat_udp: BeatUdp::Beside,
+            beat_udp_public: None,
+            beat_listen: None,
+            beat_url: None,
+            beat_clock: Clock::default(),
             oidc: None,
             tls: None,
             connections: Connections::default(),

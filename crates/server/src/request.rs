@@ -304,7 +304,8 @@ pub async fn receive<E: Endpoint>(
         query: &query_text,
     };
     let before = match spec.credential {
-        Credential::Nobody => Before::Established(Actor::nobody()),
+        // A frame's MAC is the intake's to check; until then it is nobody's.
+        Credential::Nobody | Credential::Frame => Before::Established(Actor::nobody()),
         Credential::MaybeSession => Before::Established(known_session.map_or_else(Actor::nobody, session)),
         Credential::Session => {
             let record = known_session.ok_or(Refusal::NotSignedIn)?;

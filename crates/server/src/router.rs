@@ -201,6 +201,8 @@ fn is_recorded(spec: &Spec, error: &ApiError) -> bool {
     let acts = !matches!(spec.credential, Credential::Nobody | Credential::MaybeSession)
         || spec.media == Media::Json && spec.method != Method::Get;
     match error {
+        // What is no authentic frame is counted and nothing else.
+        _ if spec.credential == Credential::Frame => false,
         ApiError::Refused(gangline_guard::Refusal::NotSignedIn) => false,
         ApiError::Refused(gangline_guard::Refusal::Hidden) => acts,
         ApiError::Refused(_) => true,

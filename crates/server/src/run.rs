@@ -25,6 +25,7 @@ use crate::{
     edge,
     error::ApiError,
     jobs,
+    lanes::Lanes,
     listen::Serving,
     metrics::Metrics,
     outbound::{Outbound, SetupError},
@@ -64,6 +65,9 @@ pub enum ServeError {
         #[source]
         source: std::io::Error,
     },
+    /// The intake of beats.
+    #[error("the intake of beats cannot start")]
+    Intake(#[source] std::io::Error),
     /// The configuration.
     #[error("{0}")]
     Config(String),
@@ -114,6 +118,10 @@ impl ServeError {
 pub struct Running {
     /// Where.
     pub address: SocketAddr,
+    /// Where beats are taken by UDP, if they are.
+    pub beat_udp: Option<SocketAddr>,
+    /// Where they are taken by HTTP of the intake's own, if they are.
+    pub beat_http: Option<SocketAddr>,
     /// Origin for links.
     pub origin: String,
     /// A one-time link for the operator, on the first start or when asked for.
@@ -246,8 +254,20 @@ pub async fn serve(config: Config) -> Result<Running, ServeError> {
     let stop = CancellationToken::new();
     let certificate = certificate(&config, &origin, &stop).await?;
     let metrics = Arc::new(Metrics::default());
+    let lanes = Lanes::start(&config, &store, &key, address).await?;
     let (recorder, writer) = Recorder::start(store.clone(), metrics.clone());
-    let app = Shared::new(config, authorities, origin.clone(), store, key, metrics, recorder, provider, stop);
+    let app = Shared::new(
+        config,
+        authorities,
+        origin.clone(),
+        store,
+        key,
+        metrics,
+        recorder,
+        provider,
+        lanes,
+        stop,
+    );
     jobs::snapshots::ensure_season(&app).await?;
     let operator_link = operator_link(&app).await?;
     jobs::log::note_policy(&app).await?;
@@ -259,7 +279,20 @@ pub async fn serve(config: Config) -> Result<Running, ServeError> {
     jobs.extend(app.provider.clone().map(|p| tokio::spawn(p.keep_known(app.stop.clone()))));
     jobs.extend(certificate.keeper);
     let (tls, http) = (certificate.tls, certificate.http);
-    Ok(Running { address, origin, operator_link, app, listener, tls, http, jobs, writer })
+    let (beat_udp, beat_http) = (app.lanes.intake.udp, app.lanes.intake.http);
+    Ok(Running {
+        address,
+        beat_udp,
+        beat_http,
+        origin,
+        operator_link,
+        app,
+        listener,
+        tls,
+        http,
+        jobs,
+        writer,
+    })
 }
 
 /// What a server shows of itself, and what keeps that new.
@@ -349,6 +382,11 @@ impl Running {
         for job in jobs {
             let _ = job.await;
         }
+        // What is not folded now is in the journal, and comes back with the next start.
+        if let Err(error) = jobs::beats::fold(&app).await {
+            tracing::warn!(error = &error as &dyn std::error::Error, "the last beats stay in the journal");
+        }
+        app.lanes.intake.stop().await;
         let store = app.store.clone();
         drop(app);
         // The recorder's queue ends with the last of its senders.

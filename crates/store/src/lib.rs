@@ -17,7 +17,7 @@ mod sqlite;
 pub use books::{
     PublicStore, Store,
     account::{AccountRow, InviteTarget, LinkRow, NewLink, NewSession, SessionRow},
-    beat::Credited,
+    beat::{ChainRow, Fold, FoldedHour, FoldedLink, LaneRow},
     cluster::{Candidate, ClosedCluster, ClusterRow, NewCluster},
     enrolment::{EnrolmentRow, NewEnrolment},
     identity::{Once, VouchedPerson},
@@ -34,3 +34,4 @@ pub use books::{
     snapshot::EntryGroup,
 };
 pub use error::StoreError;
+pub use sqlite::journal::Journal;

@@ -84,6 +84,35 @@ pub struct PublicUptime {
     /// not counted in that snapshot.
     #[serde(default)]
     pub late: UptimeHour,
+    /// Of those, the minutes that stand on a report which the machine signed as a whole, and on no chain.
+    #[serde(default)]
+    pub unchained: UptimeHour,
+}
+
+/// A hash-chain behind one GPU's uptime: signed before its first beat, and one value further with each.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct PublicChain {
+    /// The first minute it can stand for.
+    pub starts: Minute,
+    /// Its tip: 16 bytes in hex.
+    pub tip: String,
+    /// The GPU's uptime key (Ed25519): it stays the same as long as the GPU stays in its machine.
+    pub public_key: Hash,
+    /// That key's signature over GPU, first minute and tip: 64 bytes in hex.
+    pub signature: String,
+    /// The deepest value shown for each hour, oldest first.
+    pub links: Vec<PublicLink>,
+}
+
+/// The deepest value of a chain that beats for an hour's minutes have shown.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct PublicLink {
+    /// The hour.
+    pub hour: Hour,
+    /// Beats made since the chain began: so often hashed, the value is the tip.
+    pub count: u16,
+    /// The value: 16 bytes in hex.
+    pub preimage: String,
 }
 
 impl PublicUptime {

@@ -45,6 +45,8 @@ pub enum Credential {
     Key,
     /// A browser's session, and on anything but GET its CSRF token.
     Session,
+    /// The MAC inside each frame of the body, under a key that a machine got by proving its own: see `docs/BEATS.md`.
+    Frame,
 }
 
 /// What a response is made of.

@@ -2,7 +2,7 @@
 //! this table; an endpoint that is not here cannot be served, and one that is here and has no handler
 //! does not compile.
 
-use gangline_types::public::{NetworkTotals, PublicGpu, PublicProof, PublicSeason};
+use gangline_types::public::{NetworkTotals, PublicChain, PublicGpu, PublicProof, PublicSeason};
 use schemars::{Schema, SchemaGenerator};
 
 use crate::{
@@ -75,6 +75,10 @@ endpoints! {
     PublicGpuById: Get "/api/v1/public/gpus/{gpu}", Nobody, ReadPublic, Json, Nothing, Nothing => PublicGpu, 0;
     /// Uptime hours of one GPU.
     PublicGpuUptime: Get "/api/v1/public/gpus/{gpu}/uptime", Nobody, ReadPublic, Json, UptimeQuery, Nothing => UptimePage, 0;
+    /// Hash-chains behind one GPU's uptime, oldest first: more minutes than they show cannot have been credited.
+    PublicGpuChains: Get "/api/v1/public/gpus/{gpu}/chains", Nobody, ReadPublic, Json, UptimeQuery, Nothing => Vec<PublicChain>, 0;
+    /// Minutes throughout which the network took beats; the others are its own outages and count against nobody.
+    PublicAvailability: Get "/api/v1/public/availability", Nobody, ReadPublic, Json, UptimeQuery, Nothing => AvailabilityPage, 0;
     /// Outcomes of one GPU's proofs, newest first.
     PublicGpuProofs: Get "/api/v1/public/gpus/{gpu}/proofs", Nobody, ReadPublic, Json, Nothing, Nothing => Vec<PublicProof>, 0;
     /// One proof's whole transcript, to be verified by anyone.
@@ -153,7 +157,11 @@ endpoints! {
     // -- machines ---------------------------------------------------------------------------------------------
     /// What hardware this machine has.
     DescribeInventory: Put "/api/v1/machine/inventory", Key, DescribeMachine, Json, Nothing, Inventory => Registered, 128 * KIB;
-    /// Signs of life; acknowledged means durable.
+    /// Proves the machine's key once an epoch: an alias, a beat key and the order of its GPUs come back.
+    BeatEpoch: Post "/api/v1/machine/beat-epoch", Key, Beat, Json, Nothing, EpochRequest => EpochGrant, 64 * KIB;
+    /// Signs of life as frames of 64 bytes, up to 64 of them; the answers come back as frames of 48 bytes.
+    BeatFrames: Post "/api/v1/beat", Frame, Beat, Stream, Nothing, Raw => Raw, 4 * KIB;
+    /// Signs of life as one signed report, the form before frames; acknowledged means durable.
     Beats: Post "/api/v1/machine/beats", Key, Beat, Json, Nothing, BeatReport => BeatReceipt, 256 * KIB;
     /// Asks for challenges for all GPUs of this machine at once.
     ProofBegin: Post "/api/v1/machine/proofs", Key, ProveGpu, Json, Nothing, ProofRequest => ProofChallenges, 16 * KIB;

@@ -95,6 +95,7 @@ pub fn document(version: &str) -> Value {
             Credential::Nobody | Credential::MaybeSession => json!([]),
             Credential::NewKey | Credential::Key => json!([{"signature": []}]),
             Credential::Session => json!([{"session": []}]),
+            Credential::Frame => json!([{"frame": []}]),
         };
         operation["security"] = security;
         if spec.method != Method::Get && !is_empty_object(&request, &components) {

@@ -44,12 +44,27 @@ pub fn main(args: Args) -> anyhow::Result<()> {
     let file = args.config.as_deref().map(Settings::read).transpose()?.unwrap_or_default();
     let mut config = args.settings.or(file).into_config()?;
     config.operator_link = args.operator_link;
+    raise_file_limit();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(std::thread::available_parallelism().map_or(2, usize::from).clamp(2, 8))
         .enable_all()
         .build()
         .context("could not start the runtime")?;
     runtime.block_on(run(config, args.json))
+}
+
+/// As many open files as this user may have: each kept connection is one.
+fn raise_file_limit() {
+    #[cfg(unix)]
+    {
+        use nix::sys::resource::{Resource, getrlimit, setrlimit};
+        if let Ok((now, most)) = getrlimit(Resource::RLIMIT_NOFILE)
+            && now < most
+        {
+            // What cannot be raised stays as it is; the intake lives with fewer connections.
+            let _ = setrlimit(Resource::RLIMIT_NOFILE, most, most);
+        }
+    }
 }
 
 async fn run(config: gangline_server::Config, json: bool) -> anyhow::Result<()> {
@@ -61,6 +76,7 @@ async fn run(config: gangline_server::Config, json: bool) -> anyhow::Result<()> 
     if json {
         let line = serde_json::json!({
             "event": "serving", "address": server.address, "origin": server.origin, "operator_link": server.operator_link,
+            "beat_udp": server.beat_udp, "beat_http": server.beat_http,
         });
         writeln!(out, "{line}")?;
     } else {

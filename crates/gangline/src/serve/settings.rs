@@ -6,7 +6,7 @@ use anyhow::Context;
 use gangline_guard::outbound::Exceptions;
 use gangline_server::{
     Config,
-    config::{Acme, Connections, Oidc, Outbound, Tls},
+    config::{Acme, BeatUdp, Connections, Oidc, Outbound, Tls},
 };
 use gangline_types::MicroCredits;
 use gangline_wire::api::account::Role;
@@ -92,6 +92,20 @@ pub struct Settings {
     /// in seconds, at most 86400 [default: 900].
     #[arg(long, value_name = "SECONDS", env = "GANGLINE_KEY_OVERLAP_SECONDS")]
     pub key_overlap_seconds: Option<u64>,
+    /// Where to take beats by UDP: an address and port, or `off` [default: address and port number of --listen].
+    /// Each datagram carries a MAC, so this need not be loopback.
+    #[arg(long, value_name = "ADDRESS", env = "GANGLINE_BEAT_UDP_LISTEN")]
+    pub beat_udp_listen: Option<String>,
+    /// How machines reach that, as host:port [default: the host they reach this server at].
+    #[arg(long, value_name = "HOST:PORT", env = "GANGLINE_BEAT_UDP_PUBLIC")]
+    pub beat_udp_public: Option<String>,
+    /// Where to take beats by plain HTTP of the intake's own, besides the main port [default: nowhere]. Like
+    /// --listen a loopback address, or one behind a TLS proxy with --plain-http.
+    #[arg(long, value_name = "ADDRESS", env = "GANGLINE_BEAT_LISTEN")]
+    pub beat_listen: Option<SocketAddr>,
+    /// How machines reach that, for example https://beats.gangline.example; without it they use the main port.
+    #[arg(long, value_name = "URL", env = "GANGLINE_BEAT_URL")]
+    pub beat_url: Option<String>,
     /// A sentence at the top of every page, for demonstrations.
     #[arg(long, value_name = "TEXT", env = "GANGLINE_BANNER")]
     pub banner: Option<String>,
@@ -198,6 +212,10 @@ impl Settings {
             silent_seconds: self.silent_seconds.or(other.silent_seconds),
             drain_seconds: self.drain_seconds.or(other.drain_seconds),
             key_overlap_seconds: self.key_overlap_seconds.or(other.key_overlap_seconds),
+            beat_udp_listen: self.beat_udp_listen.or(other.beat_udp_listen),
+            beat_udp_public: self.beat_udp_public.or(other.beat_udp_public),
+            beat_listen: self.beat_listen.or(other.beat_listen),
+            beat_url: self.beat_url.or(other.beat_url),
             banner: self.banner.or(other.banner),
             allow_simulated: self.allow_simulated.or(other.allow_simulated),
             oidc_issuer: self.oidc_issuer.or(other.oidc_issuer),
@@ -208,6 +226,19 @@ impl Settings {
             oidc_role_map: self.oidc_role_map.or(other.oidc_role_map),
             oidc_org_claim: self.oidc_org_claim.or(other.oidc_org_claim),
             oidc_orgs: self.oidc_orgs.or(other.oidc_orgs),
+        }
+    }
+
+    /// Where beats are taken by UDP.
+    fn beat_udp(&self) -> anyhow::Result<BeatUdp> {
+        match self.beat_udp_listen.as_deref() {
+            None => Ok(BeatUdp::Beside),
+            Some("off") => Ok(BeatUdp::Off),
+            Some(text) => text.parse().map(BeatUdp::At).map_err(|_| {
+                Problem::usage(format!("beats cannot be taken by UDP at `{text}`"))
+                    .hint("write an address and port, for example 0.0.0.0:7700, or off")
+                    .into()
+            }),
         }
     }
 
@@ -320,6 +351,7 @@ impl Settings {
     /// When a value is out of its range, or plain HTTP would leave this machine.
     pub fn into_config(self) -> anyhow::Result<Config> {
         let default = Config::default();
+        let beat_udp = self.beat_udp()?;
         let oidc = self.oidc()?;
         let tls = self.tls()?;
         let outbound = self.outbound()?;
@@ -335,6 +367,11 @@ impl Settings {
             drain_seconds: self.drain_seconds.unwrap_or(default.drain_seconds),
             key_overlap_seconds: self.key_overlap_seconds.unwrap_or(default.key_overlap_seconds),
             banner: self.banner,
+            beat_udp,
+            beat_udp_public: self.beat_udp_public,
+            beat_listen: self.beat_listen,
+            beat_url: self.beat_url,
+            beat_clock: default.beat_clock,
             operator_link: false,
             allow_simulated: self.allow_simulated.unwrap_or(default.allow_simulated),
             oidc,
@@ -378,7 +415,15 @@ impl Settings {
                 .hint("choose 16 or more in all, and 1 or more from one address")
                 .into());
         }
-        if !config.listen.ip().is_loopback() && config.tls.is_none() && self.plain_http != Some(true) {
+        let open = |at: SocketAddr| !at.ip().is_loopback() && self.plain_http != Some(true);
+        if let Some(at) = config.beat_listen.filter(|at| open(*at)) {
+            return Err(Problem::usage(format!(
+                "{at} is not loopback, and beats are taken there by plain HTTP"
+            ))
+            .hint("put a proxy that speaks TLS in front of it, or say --plain-http as for --listen")
+            .into());
+        }
+        if open(config.listen) && config.tls.is_none() {
             return Err(Problem::usage(format!("{} is not loopback, and this server speaks plain HTTP", config.listen))
                 .hint("give it a certificate with --tls-cert and --tls-key, or with --acme-domain; or put a proxy that speaks TLS in front of it and listen on 127.0.0.1; or, if the proxy is on another machine and the way to it is safe, say --plain-http")
                 .into());
@@ -411,6 +456,8 @@ mod tests {
             "season_days = 0",
             "silent_seconds = 5",
             "key_overlap_seconds = 86401",
+            "beat_udp_listen = \"nowhere\"",
+            "beat_listen = \"0.0.0.0:7701\"",
             "listen = \"0.0.0.0:7700\"",
         ] {
             let settings: Settings = toml::from_str(bad).unwrap();

@@ -70,7 +70,12 @@ fn seen() -> Everything {
         entries.iter().for_each(|entry| *sums.entry(entry.gpu).or_default() += entry.share.0);
         snapshots.push(SnapshotWithEntries { snapshot, entries, next: None });
     }
-    let published = |(hour, bits)| PublicUptime { hour, bits, late: UptimeHour::default() };
+    let published = |(hour, bits)| PublicUptime {
+        hour,
+        bits,
+        late: UptimeHour::default(),
+        unchained: UptimeHour::default(),
+    };
     let gpus = [1, 2].map(|n| Gpu {
         public: public(n, sums[&gpu(n)]),
         hours: hours(n).into_iter().map(published).collect(),

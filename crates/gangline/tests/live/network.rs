@@ -20,6 +20,9 @@ pub struct Server {
     pub process: Running,
     pub origin: String,
     pub address: SocketAddr,
+    /// Where it takes beats by UDP, and by HTTP of the intake's own.
+    pub beat_udp: Option<SocketAddr>,
+    pub beat_http: Option<SocketAddr>,
     /// A one-time link for its operator.
     pub link: String,
     pub http: reqwest::Client,
@@ -51,6 +54,8 @@ impl Server {
             process,
             origin: serving["origin"].as_str().unwrap().to_owned(),
             address: serving["address"].as_str().unwrap().parse().unwrap(),
+            beat_udp: serving["beat_udp"].as_str().map(|at| at.parse().unwrap()),
+            beat_http: serving["beat_http"].as_str().map(|at| at.parse().unwrap()),
             link: serving["operator_link"].as_str().unwrap().to_owned(),
             http,
         }

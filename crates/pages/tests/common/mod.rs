@@ -232,6 +232,7 @@ pub fn gpu_view(w: &Words, software: bool) -> GpuView {
             hour: Hour(last - back),
             bits: UptimeHour(bits),
             late: UptimeHour(if back == 30 { 7 & bits } else { 0 }),
+            unchained: UptimeHour(0),
         }
     });
     let uptime = uptime.collect();
@@ -258,7 +259,8 @@ pub fn gpu_view(w: &Words, software: bool) -> GpuView {
         .rev()
         .map(|period| ShareRow { snapshot: public_snapshot(&mut d, period), entry: entry(&mut d, gpu.id) });
     let shares = shares.collect();
-    GpuView { now: NOW, gpu, uptime, proofs, shares }
+    let outages = vec![(Hour(last - 40), UptimeHour(0b1111))];
+    GpuView { now: NOW, gpu, uptime, outages, proofs, shares }
 }
 
 fn entry(d: &mut Dice, gpu: GpuId) -> PublicEntry {

@@ -1,6 +1,7 @@
 //! Background jobs: each brings what is to what is wanted, takes no input, and is the same the first time
 //! and on every retry. Each acts with a permit of its own under the same policy as everyone.
 
+pub mod beats;
 pub mod clusters;
 pub mod log;
 pub mod placement;
@@ -17,6 +18,10 @@ use crate::{app::App, edge, error::ApiError};
 const EVERY_SECONDS: u64 = 1;
 /// How often what is past keeping is swept, in seconds.
 const SWEEP_EVERY_SECONDS: u64 = 3600;
+/// How often beats that wait are folded into the books, in milliseconds, if the last fold was short.
+const FOLD_EVERY_MILLIS: u64 = 250;
+/// How often keys that have ended are told to the intake, in milliseconds.
+const END_EVERY_MILLIS: u64 = 500;
 /// At least so often the projection is brought up to date, in seconds: connection ages without a write.
 const PROJECT_EVERY_SECONDS: u64 = 10;
 /// And at most so often, in milliseconds.
@@ -72,7 +77,22 @@ pub fn start(app: &App) -> Vec<tokio::task::JoinHandle<()>> {
             app.clone(),
             "sweeper",
             Duration::from_secs(SWEEP_EVERY_SECONDS),
-            |app| async move { Ok(app.store.sweep(&clusters::reconciler(edge::now())?).await?) },
+            |app| async move {
+                beats::forget_lanes(&app).await?;
+                Ok(app.store.sweep(&clusters::reconciler(edge::now())?).await?)
+            },
+        )),
+        tokio::spawn(again(
+            app.clone(),
+            "folder",
+            Duration::from_millis(FOLD_EVERY_MILLIS),
+            |app| async move { beats::fold_waiting(&app).await },
+        )),
+        tokio::spawn(again(
+            app.clone(),
+            "lanes",
+            Duration::from_millis(END_EVERY_MILLIS),
+            |app| async move { beats::end_lanes(&app).await },
         )),
         tokio::spawn(again(
             app.clone(),

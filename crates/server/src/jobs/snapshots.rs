@@ -3,11 +3,14 @@
 use std::sync::atomic::Ordering;
 
 use gangline_guard::{Actor, Job, Permit, act, permit::permit, policy::on};
-use gangline_rules::snapshot::{GROUP, due, period_span, take_in_groups};
+use gangline_rules::{
+    snapshot::{GROUP, due, period_span, take_in_groups},
+    uptime,
+};
 use gangline_store::EntryGroup;
-use gangline_types::{Minute, public::PublicSeason};
+use gangline_types::{Hour, Minute, UnixSeconds, public::PublicSeason};
 
-use crate::{Config, app::App, edge, error::ApiError};
+use crate::{Config, app::App, edge, error::ApiError, jobs::beats};
 
 fn accountant() -> Result<Permit<act::TakeSnapshot>, ApiError> {
     Ok(permit::<act::TakeSnapshot>(&Actor::job(Job::Accountant), on::Network, edge::now())?)
@@ -35,6 +38,19 @@ pub async fn ensure_season(app: &App) -> Result<(), ApiError> {
     Ok(())
 }
 
+/// Whether our own intake was down in a period, or in its grace, and is back for less than the grace: machines
+/// still hand in what they kept meanwhile.
+async fn is_too_soon(app: &App, from: Minute, to: Minute, now: UnixSeconds) -> Result<bool, ApiError> {
+    let grace = app.config.snapshot_grace_seconds;
+    let ends = to.start().plus(grace).minute();
+    // The last two minutes are not recorded yet.
+    let until = Minute(now.minute().0.saturating_sub(2));
+    let day_before = Hour(from.hour().0.saturating_sub(24));
+    let up = app.store.intake_up(day_before, now.minute().hour()).await?;
+    let back = uptime::back_since(&uptime::outages(up, until), from, ends);
+    Ok(back.is_some_and(|back| now < back.start().plus(grace)))
+}
+
 /// Takes every snapshot that is due.
 pub async fn take_due(app: &App) -> Result<(), ApiError> {
     let Some(season) = app.store.season().await? else { return Ok(()) };
@@ -43,6 +59,11 @@ pub async fn take_due(app: &App) -> Result<(), ApiError> {
         let last = app.store.last_snapshot(season.number).await?.map(|s| s.period);
         let Some(period) = due(&season, now, app.config.snapshot_grace_seconds, last) else { return Ok(()) };
         let (from, to) = period_span(&season, period);
+        if is_too_soon(app, from, to, now).await? {
+            return Ok(());
+        }
+        // What is acknowledged by now is in the books before they are read.
+        beats::fold(app).await?;
         let compute = |previous_root, inputs: Vec<_>| {
             let mut groups = Vec::with_capacity(inputs.len().div_ceil(GROUP));
             let head = take_in_groups(&season, period, now, previous_root, &inputs, |group| {

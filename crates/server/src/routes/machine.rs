@@ -1,14 +1,14 @@
 //! What a machine says of itself: inventory, beats, offers, clusters as they are. The machine is always
 //! the signing key's own.
 
-use std::{sync::atomic::Ordering, time::Duration};
+use std::time::Duration;
 
 use axum::{http::StatusCode, response::Response};
 use gangline_guard::{Act, Permit, Refusal, act, policy::on};
 use gangline_types::{ClusterId, GpuId, Label, MachineId, Standing};
 use gangline_wire::{
     Endpoint, Nothing,
-    api::machine::{BEATS_MAX, BeatReceipt, GPUS_MAX, Observed, Registered, SyncOrders, SyncReport, Want},
+    api::machine::{GPUS_MAX, Observed, Registered, SyncOrders, SyncReport, Want},
     endpoints as e,
 };
 
@@ -30,7 +30,6 @@ const DISKS_MAX: usize = 32;
 
 pub(super) fn routes(api: Api) -> Api {
     api.json::<e::DescribeInventory, _, _>(describe)
-        .json::<e::Beats, _, _>(beats)
         .json::<e::Sync, _, _>(sync)
         .raw::<e::Tunnel, _, _>(tunnel)
         .json::<e::MachineLeave, _, _>(leave)
@@ -81,19 +80,6 @@ async fn describe(ctx: Ctx<e::DescribeInventory>) -> Result<Registered, ApiError
     ctx.app.changed();
     ctx.app.nudge(machine);
     Ok(Registered { gpus, server_time: edge::now_millis() })
-}
-
-async fn beats(ctx: Ctx<e::Beats>) -> Result<BeatReceipt, ApiError> {
-    let permit = own::<act::Beat, _>(&ctx)?;
-    bounded("minutes", ctx.body.beats.len(), BEATS_MAX)?;
-    for beat in &ctx.body.beats {
-        bounded("GPUs of one minute", beat.gpus.len(), GPUS_MAX)?;
-    }
-    let done = ctx.app.store.credit(permit, &ctx.body.beats).await?;
-    ctx.app.metrics.beats_credited.fetch_add(done.credited as u64, Ordering::Relaxed);
-    ctx.app.metrics.beats_refused.fetch_add(done.refused.len() as u64, Ordering::Relaxed);
-    ctx.app.changed();
-    Ok(BeatReceipt { credited: done.credited, refused: done.refused, server_time: edge::now_millis() })
 }
 
 async fn sync(ctx: Ctx<e::Sync>) -> Result<SyncOrders, ApiError> {

@@ -1,6 +1,7 @@
 //! Handlers, one file a resource.
 
 pub mod account;
+pub mod beat;
 pub mod cluster;
 pub mod enrol;
 pub mod key;
@@ -23,6 +24,7 @@ pub fn all(api: Api) -> Api {
     let api = enrol::routes(api);
     let api = key::routes(api);
     let api = machine::routes(api);
+    let api = beat::routes(api);
     let api = proof::routes(api);
     let api = account::routes(api);
     let api = operate::routes(api);

@@ -39,7 +39,8 @@ async fn readyz(ctx: Ctx<e::Readyz>) -> Result<Response, ApiError> {
 
 async fn metrics(ctx: Ctx<e::Metrics>) -> Result<Response, ApiError> {
     let totals = ctx.app.totals.borrow().clone();
-    let body = ctx.app.metrics.render(&totals, ctx.app.tunnels.open_count());
+    let mut body = ctx.app.metrics.render(&totals, ctx.app.tunnels.open_count());
+    ctx.app.lanes.intake.counters().render(&mut body);
     Ok(([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], body).into_response())
 }
 

@@ -9,12 +9,15 @@ use axum::response::{
 use futures_util::StreamExt;
 use gangline_types::{
     GpuId, Hour, ProofId,
-    public::{NetworkTotals, PublicGpu, PublicProof, PublicSeason},
+    public::{NetworkTotals, PublicChain, PublicGpu, PublicProof, PublicSeason},
 };
 use gangline_wire::{
     api::{
         proof::Transcript,
-        public::{ENTRIES_MAX, GpuPage, HOURS_MAX, SnapshotList, SnapshotWithEntries, UptimePage},
+        public::{
+            AvailabilityHour, AvailabilityPage, ENTRIES_MAX, GpuPage, HOURS_MAX, SnapshotList,
+            SnapshotWithEntries, UptimePage,
+        },
     },
     endpoints as e,
 };
@@ -30,6 +33,8 @@ pub(super) fn routes(api: Api) -> Api {
         .json::<e::PublicGpus, _, _>(gpus)
         .json::<e::PublicGpuById, _, _>(gpu)
         .json::<e::PublicGpuUptime, _, _>(uptime)
+        .json::<e::PublicGpuChains, _, _>(chains)
+        .json::<e::PublicAvailability, _, _>(availability)
         .json::<e::PublicGpuProofs, _, _>(proofs)
         .json::<e::PublicTranscript, _, _>(transcript)
         .json::<e::PublicSeasonNow, _, _>(season)
@@ -57,6 +62,24 @@ async fn uptime(ctx: Ctx<e::PublicGpuUptime>) -> Result<UptimePage, ApiError> {
     let to = ctx.query.to.unwrap_or(Hour(ctx.now.minute().hour().0 + 1));
     let from = ctx.query.from.unwrap_or(Hour(to.0.saturating_sub(HOURS_MAX)));
     Ok(UptimePage { hours: public.uptime(gpu, from, to).await? })
+}
+
+async fn chains(ctx: Ctx<e::PublicGpuChains>) -> Result<Vec<PublicChain>, ApiError> {
+    let gpu: GpuId = ctx.param("gpu")?;
+    let public = ctx.app.store.public();
+    public.gpu(gpu).await?.ok_or_else(ApiError::hidden)?;
+    let to = ctx.query.to.unwrap_or(Hour(ctx.now.minute().hour().0 + 1));
+    let from = ctx.query.from.unwrap_or(Hour(to.0.saturating_sub(HOURS_MAX)));
+    Ok(public.chains(gpu, from, to).await?)
+}
+
+async fn availability(ctx: Ctx<e::PublicAvailability>) -> Result<AvailabilityPage, ApiError> {
+    let to = ctx.query.to.unwrap_or(Hour(ctx.now.minute().hour().0 + 1));
+    let from = ctx.query.from.unwrap_or(Hour(to.0.saturating_sub(HOURS_MAX)));
+    let hours = ctx.app.store.public().intake_up(from, to).await?;
+    Ok(AvailabilityPage {
+        hours: hours.into_iter().map(|(hour, bits)| AvailabilityHour { hour, bits }).collect(),
+    })
 }
 
 async fn proofs(ctx: Ctx<e::PublicGpuProofs>) -> Result<Vec<PublicProof>, ApiError> {

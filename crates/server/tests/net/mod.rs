@@ -2,6 +2,8 @@
 //! forms, joins. What a test needs to say is then only what it is about.
 #![allow(dead_code, clippy::unwrap_used)]
 
+pub mod beating;
+
 use std::{
     net::SocketAddr,
     sync::atomic::{AtomicU64, Ordering},
@@ -21,7 +23,7 @@ use tokio::sync::oneshot;
 use zeroize::Zeroizing;
 
 /// Numbers for keys and sequences: unique in this process.
-static NEXT: AtomicU64 = AtomicU64::new(1);
+pub(crate) static NEXT: AtomicU64 = AtomicU64::new(1);
 
 pub fn now() -> UnixSeconds {
     UnixSeconds(std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs())
@@ -31,6 +33,9 @@ pub fn now() -> UnixSeconds {
 pub struct Net {
     pub origin: String,
     pub address: SocketAddr,
+    /// Where beats are taken by UDP, and by HTTP of the intake's own.
+    pub beat_udp: SocketAddr,
+    pub beat_http: Option<SocketAddr>,
     pub http: reqwest::Client,
     pub operator: Browser,
     stop: Option<oneshot::Sender<()>>,
@@ -93,6 +98,7 @@ pub fn quick_config(folder: &std::path::Path) -> Config {
         listen: SocketAddr::from(([127, 0, 0, 1], 0)),
         period_minutes: 1,
         snapshot_grace_seconds: 0,
+        beat_udp: gangline_server::config::BeatUdp::At(SocketAddr::from(([127, 0, 0, 1], 0))),
         ..Config::default()
     }
 }
@@ -109,6 +115,7 @@ impl Net {
             serve(Config { operator_link: true, ..config.clone() }).await.unwrap_or_else(|e| panic!("{e:?}"));
         let (stop, stopped) = oneshot::channel();
         let (origin, address) = (server.origin.clone(), server.address);
+        let (beat_udp, beat_http) = (server.beat_udp.expect("beats are taken by UDP"), server.beat_http);
         let link = server.operator_link.clone().expect("a link was asked for");
         let served = tokio::spawn(server.run(async {
             let _ = stopped.await;
@@ -122,6 +129,8 @@ impl Net {
         let mut net = Self {
             origin,
             address,
+            beat_udp,
+            beat_http,
             http,
             operator: Browser { cookie: String::new(), csrf: String::new() },
             stop: Some(stop),

@@ -1,20 +1,111 @@
-//! Beats: one bit a minute and GPU. Returned means on disk.
+//! Beats: lanes that machines opened, chains behind GPUs' uptime, and the fold of what the journal holds into
+//! uptime hours. That a beat is durable is the journal's business, not this one's.
 
-use gangline_guard::{Permit, act};
-use gangline_wire::api::machine::{MinuteBeat, RefusedBeat};
+use gangline_guard::{Permit, act, beat::Grant};
+use gangline_types::{GpuId, Hour, Minute, UnixSeconds, UptimeHour, public::PublicChain};
+use gangline_wire::beat::{Alias, Epoch, Preimage};
 
-use crate::{Store, StoreError, books::answered};
+use crate::{PublicStore, Store, StoreError, books::answered};
 
-/// What became of a report of beats.
+/// What a machine got when it opened an epoch.
+#[derive(Clone, Debug)]
+pub struct LaneRow {
+    /// Its alias and policy's word.
+    pub grant: Grant,
+    /// Its GPUs in the agreed order, each with the tip of its chain.
+    pub gpus: Vec<(GpuId, Preimage)>,
+}
+
+/// A chain as its machine signed it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Credited {
-    /// Minutes of GPUs that are on disk.
-    pub credited: u32,
-    /// What was not credited, and why.
-    pub refused: Vec<RefusedBeat>,
+pub struct ChainRow {
+    /// Whose uptime.
+    pub gpu: GpuId,
+    /// The first minute it can stand for.
+    pub starts: Minute,
+    /// Its tip.
+    pub tip: Preimage,
+    /// The GPU's uptime key.
+    pub public_key: [u8; 32],
+    /// Signature over the three before it.
+    pub signature: [u8; 64],
+}
+
+/// All that is known of one GPU's minutes in one hour.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FoldedHour {
+    /// The GPU.
+    pub gpu: GpuId,
+    /// The hour.
+    pub hour: Hour,
+    /// Its minutes.
+    pub bits: UptimeHour,
+    /// Of those, the ones without a chain.
+    pub unchained: UptimeHour,
+}
+
+/// The deepest value of a chain that beats for minutes of an hour have shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FoldedLink {
+    /// The GPU.
+    pub gpu: GpuId,
+    /// The hour.
+    pub hour: Hour,
+    /// The chain, by its tip.
+    pub tip: Preimage,
+    /// How deep.
+    pub count: u16,
+    /// The value there.
+    pub preimage: Preimage,
+}
+
+/// What is folded at once.
+#[derive(Clone, Debug, Default)]
+pub struct Fold {
+    /// Minutes.
+    pub hours: Vec<FoldedHour>,
+    /// Values of chains.
+    pub links: Vec<FoldedLink>,
+    /// Minutes in which the intake was up.
+    pub up: Vec<(Hour, UptimeHour)>,
 }
 
 answered! { Store,
-    /// Credits beats to GPUs of the permit's machine, and of no other. Repeats are the same bits.
-    async fn credit(&self, permit: Permit<act::Beat>, beats: &[MinuteBeat]) -> Result<Credited, StoreError>;
+    /// GPUs of the permit's machine that are there, in the order of ids.
+    async fn own_gpus(&self, permit: &Permit<act::Beat>) -> Result<Vec<GpuId>, StoreError>;
+
+    /// Writes down that a machine opened an epoch, and its chains. Doing so twice changes nothing.
+    async fn open_lane(
+        &self,
+        permit: Permit<act::Beat>,
+        lane: &LaneRow,
+        chains: &[ChainRow],
+    ) -> Result<(), StoreError>;
+
+    /// Lanes of `from` and later epochs whose key has not ended.
+    async fn lanes(&self, from: Epoch) -> Result<Vec<LaneRow>, StoreError>;
+
+    /// The deepest value of each chain that was folded for `from` and later hours, by the chain's tip.
+    async fn deepest_links(&self, from: Hour) -> Result<Vec<FoldedLink>, StoreError>;
+
+    /// Aliases whose key has ended since `since`.
+    async fn ended_lanes(&self, since: UnixSeconds) -> Result<Vec<Alias>, StoreError>;
+
+    /// Folds minutes into the books, in one transaction with the question which periods' snapshots are taken: a
+    /// minute that is new and belongs to one is marked late. Folding twice changes nothing.
+    async fn fold(&self, permit: &Permit<act::Reconcile>, fold: &Fold) -> Result<(), StoreError>;
+
+    /// Forgets lanes of epochs before `before`.
+    async fn forget_lanes(&self, permit: &Permit<act::Reconcile>, before: Epoch) -> Result<(), StoreError>;
+
+    /// Minutes in which the intake was up, for the hours `from..=to` that have any.
+    async fn intake_up(&self, from: Hour, to: Hour) -> Result<Vec<(Hour, UptimeHour)>, StoreError>;
+}
+
+answered! { PublicStore,
+    /// Chains of one GPU that have shown a value for an hour in `from..to`, oldest first, at most 200, with those values.
+    async fn chains(&self, gpu: GpuId, from: Hour, to: Hour) -> Result<Vec<PublicChain>, StoreError>;
+
+    /// Minutes in which the intake was up, for the hours in `from..to` that have any, oldest first.
+    async fn intake_up(&self, from: Hour, to: Hour) -> Result<Vec<(Hour, UptimeHour)>, StoreError>;
 }

@@ -7,6 +7,7 @@ mod beat;
 mod cluster;
 mod enrolment;
 mod identity;
+pub(crate) mod journal;
 mod key;
 mod label;
 mod log;

@@ -81,6 +81,8 @@ impl SqliteStore {
             }
         }
         self.project_uptime(&mut tx, looked_at, now).await?;
+        let from = gangline_types::Hour(now.minute().hour().0.saturating_sub(HOURS_THAT_CHANGE));
+        self.project_chains(&mut tx, looked_at, from).await?;
         self.project_proofs(&mut tx).await?;
         let more_snapshots = self.project_snapshots(&mut tx).await?;
         let totals = counted_totals(&mut tx, now).await?;
@@ -222,18 +224,19 @@ impl SqliteStore {
     ) -> Result<(), StoreError> {
         let doing = "copying uptime to the public projection";
         let from = now.minute().hour().0.saturating_sub(HOURS_THAT_CHANGE);
-        let rows = sqlx::query("SELECT u.gpu, u.hour, u.bits, u.late FROM machine m CROSS JOIN gpu g ON g.machine = m.id CROSS JOIN uptime u ON u.gpu = g.id AND u.hour >= ? WHERE m.seen_at >= ?")
+        let rows = sqlx::query("SELECT u.gpu, u.hour, u.bits, u.late, u.unchained FROM machine m CROSS JOIN gpu g ON g.machine = m.id CROSS JOIN uptime u ON u.gpu = g.id AND u.hour >= ? WHERE m.seen_at >= ?")
             .bind(from as i64)
             .bind(looked_at.0.saturating_sub(2) as i64)
             .fetch_all(&self.read)
             .await
             .map_err(StoreError::sql(doing))?;
         for row in rows {
-            sqlx::query("INSERT INTO uptime (gpu, hour, bits, late) VALUES (?, ?, ?, ?) ON CONFLICT (gpu, hour) DO UPDATE SET bits = excluded.bits, late = excluded.late WHERE bits <> excluded.bits")
+            sqlx::query("INSERT INTO uptime (gpu, hour, bits, late, unchained) VALUES (?, ?, ?, ?, ?) ON CONFLICT (gpu, hour) DO UPDATE SET bits = excluded.bits, late = excluded.late, unchained = excluded.unchained WHERE bits <> excluded.bits OR unchained <> excluded.unchained")
                 .bind(row.id::<GpuId>("gpu")?.blob())
                 .bind(row.int("hour")? as i64)
                 .bind(row.int("bits")? as i64)
                 .bind(row.int("late")? as i64)
+                .bind(row.int("unchained")? as i64)
                 .execute(&mut *tx)
                 .await
                 .map_err(StoreError::sql(doing))?;

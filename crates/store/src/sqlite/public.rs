@@ -222,7 +222,7 @@ impl SqlitePublic {
 
     /// Its uptime hours in `from..to`, at most 90 days of them.
     pub async fn uptime(&self, gpu: GpuId, from: Hour, to: Hour) -> Result<Vec<PublicUptime>, StoreError> {
-        let rows = sqlx::query("SELECT hour, bits, late FROM uptime WHERE gpu = ? AND hour >= ? AND hour < ? ORDER BY hour LIMIT ?")
+        let rows = sqlx::query("SELECT hour, bits, late, unchained FROM uptime WHERE gpu = ? AND hour >= ? AND hour < ? ORDER BY hour LIMIT ?")
             .bind(gpu.blob())
             .bind(from.0 as i64)
             .bind(to.0 as i64)
@@ -236,6 +236,7 @@ impl SqlitePublic {
                     hour: Hour(r.int("hour")? as u32),
                     bits: UptimeHour(r.int("bits")?),
                     late: UptimeHour(r.int("late")?),
+                    unchained: UptimeHour(r.int("unchained")?),
                 })
             })
             .collect()

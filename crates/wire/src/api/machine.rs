@@ -8,6 +8,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::cluster::Receipt;
+use crate::{
+    PublicKey,
+    beat::{Alias, BeatKey, Epoch, Preimage},
+};
 
 /// GPUs one machine may have.
 pub const GPUS_MAX: usize = 64;
@@ -106,6 +110,80 @@ pub struct BeatReport {
     pub beats: Vec<MinuteBeat>,
     /// Version of the worker.
     pub worker_version: Text<32>,
+}
+
+/// The hash-chain that a machine makes for one of its GPUs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ChainStart {
+    /// The GPU.
+    pub gpu: GpuId,
+    /// The chain's tip.
+    pub tip: Preimage,
+    /// The GPU's own uptime key.
+    pub uptime_key: PublicKey,
+    /// Its signature over GPU, first minute and tip: 64 bytes in hex.
+    pub signature: Text<128>,
+}
+
+/// Opens an epoch.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct EpochRequest {
+    /// The first minute that the chains stand for: the oldest that was not acknowledged yet.
+    pub starts: Minute,
+    /// One for each GPU that will beat; at most 64.
+    #[schemars(length(max = 64))]
+    pub chains: Vec<ChainStart>,
+}
+
+/// Where frames are taken besides the server's own URL.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct UdpAddress {
+    /// Host name or address; none: the host that the server was asked at.
+    pub host: Option<Text<256>>,
+    /// Port.
+    pub port: u16,
+}
+
+/// What a machine beats with during an epoch.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct EpochGrant {
+    /// The epoch.
+    pub epoch: Epoch,
+    /// What the machine is called in it.
+    pub alias: Alias,
+    /// The beat key: 32 bytes in hex.
+    pub key: Hash,
+    /// Its GPUs: bit n of a frame is the n-th here.
+    pub gpus: Vec<GpuId>,
+    /// Where frames may be sent by UDP.
+    pub udp: Option<UdpAddress>,
+    /// Where they may be posted besides the server's own URL.
+    pub http: Option<Text<256>>,
+    /// The server's clock.
+    pub server_time: UnixMillis,
+}
+
+impl EpochGrant {
+    /// The beat key.
+    pub fn beat_key(&self) -> BeatKey {
+        BeatKey::from_bytes(self.key.0)
+    }
+}
+
+impl std::fmt::Debug for EpochGrant {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("EpochGrant")
+            .field("epoch", &self.epoch)
+            .field("alias", &self.alias)
+            .field("key", &"[redacted]")
+            .field("gpus", &self.gpus)
+            .field("udp", &self.udp)
+            .field("http", &self.http)
+            .field("server_time", &self.server_time)
+            .finish()
+    }
 }
 
 /// A beat that was not credited.

@@ -1,7 +1,7 @@
 //! Public lists, a page at a time by key.
 
 use gangline_types::{
-    GpuId, Hour, Standing,
+    GpuId, Hour, Standing, UptimeHour,
     public::{PublicEntry, PublicGpu, PublicSnapshot, PublicUptime},
 };
 use schemars::JsonSchema;
@@ -57,6 +57,22 @@ pub struct UptimeQuery {
 pub struct UptimePage {
     /// The hours.
     pub hours: Vec<PublicUptime>,
+}
+
+/// Sixty minutes of the network's own intake.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct AvailabilityHour {
+    /// Hours since 1970-01-01 UTC.
+    pub hour: Hour,
+    /// Bit m says that beats were taken throughout minute m.
+    pub bits: UptimeHour,
+}
+
+/// Hours in order; an hour in which no whole minute was up is left out.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct AvailabilityPage {
+    /// The hours.
+    pub hours: Vec<AvailabilityHour>,
 }
 
 /// Which snapshots.

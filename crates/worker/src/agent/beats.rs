@@ -12,14 +12,17 @@ use std::{
 use gangline_types::{GpuId, KeyId, Minute};
 use gangline_wire::{
     api::machine::{BEATS_MAX, BeatReport, MinuteBeat},
-    endpoints::Beats,
+    beat::{FRAMES_MAX, Outcome, WorkerVersion},
+    endpoints::{BeatEpoch, Beats},
 };
 use serde::{Deserialize, Serialize};
 
 use super::{
     backoff::{Backoff, random},
+    carrier::Carrier,
     data::{BEATS, DataDir, DataError},
     inventory::version,
+    lane::{self, Frame, Lane},
     shared::{Shared, now},
 };
 use crate::client::{self, ClientError};
@@ -35,6 +38,11 @@ const GPU_BYTES: usize = 34;
 const SPREAD_MILLIS: u64 = 40_000;
 /// And a little at random.
 const JITTER_MILLIS: u64 = 2_000;
+
+/// Frames sent at once: a datagram each, or one request.
+const FRAMES_AT_ONCE: usize = 16;
+/// How long a server that knows no frames is not asked for a lane again.
+const REPORTS_FOR: Duration = Duration::from_secs(600);
 
 /// Beats that were not acknowledged, oldest first.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -108,11 +116,214 @@ pub(crate) fn place_in_minute(key: KeyId, random: u64) -> u64 {
     u32::from_be_bytes([a, b, c, d]) as u64 % SPREAD_MILLIS + random % JITTER_MILLIS
 }
 
+/// Why sending ended before nothing was left.
+enum Broke {
+    /// The server was not reached, or refused.
+    Failed(ClientError),
+    /// It said to come back after a while.
+    Wait(Duration),
+}
+
+impl From<ClientError> for Broke {
+    fn from(error: ClientError) -> Self {
+        Self::Failed(error)
+    }
+}
+
+/// What beating keeps besides the buffer.
+struct Way {
+    lane: Option<Lane>,
+    carrier: Carrier,
+    /// The server knows no frames: reports until then.
+    reports_until: Option<tokio::time::Instant>,
+}
+
+impl Way {
+    fn load(data: &DataDir) -> Self {
+        let lane = Lane::load(data).unwrap_or_else(|e| {
+            // Another is had by asking.
+            tracing::warn!(error = super::preflight::chain(&e), "the lane of beats could not be read");
+            None
+        });
+        Self { lane, carrier: Carrier::default(), reports_until: None }
+    }
+}
+
 /// Sends what is buffered, a batch at a time; returns when nothing is left.
 ///
 /// # Errors
 /// At the first failure; what was acknowledged before it is gone from the buffer.
-async fn send(shared: &Shared, buffer: &mut Buffer) -> Result<(), ClientError> {
+async fn send(shared: &Shared, buffer: &mut Buffer, way: &mut Way) -> Result<(), Broke> {
+    let mut openings = 0;
+    while buffer.len() > 0 {
+        if way.reports_until.is_some_and(|until| tokio::time::Instant::now() < until) {
+            return Ok(send_reports(shared, buffer).await?);
+        }
+        let present: BTreeSet<GpuId> = shared.gpus().into_iter().map(|(gpu, _)| gpu).collect();
+        let fits = |lane: &&mut Lane| !lane.is_over(now(), place_in_epoch(shared)) && lane.has(&present);
+        let lane = match way.lane.as_mut().filter(fits) {
+            Some(lane) => lane,
+            None if openings < 2 => {
+                openings += 1;
+                // The lane that ends says all it has to say. What does not arrive is sent under the next one.
+                if let Some(mut lane) = way.lane.take().filter(|lane| lane.counts(now())) {
+                    let last = frames(buffer, &mut lane, true);
+                    keep(shared, &lane);
+                    if !last.is_empty() {
+                        let _ = way.carrier.carry(&shared.client, &lane, &last).await;
+                    }
+                }
+                match open(shared, buffer, &present).await? {
+                    Some(lane) => way.lane.insert(lane),
+                    None => {
+                        way.reports_until = Some(tokio::time::Instant::now() + REPORTS_FOR);
+                        continue;
+                    }
+                }
+            }
+            None => {
+                return Err(shared.client.unexpected("no lane for beats, twice".to_owned()).into());
+            }
+        };
+        let sent = frames(buffer, lane, false);
+        if sent.is_empty() {
+            // GPUs that are not in this machine any more: the server says so, and they are forgotten.
+            return Ok(send_reports(shared, buffer).await?);
+        }
+        keep(shared, lane);
+        let carried = way.carrier.carry(&shared.client, lane, &sent).await?;
+        shared.reached();
+        let mut again = carried.unknown;
+        let mut wait = None;
+        let before = buffer.len();
+        for answer in &carried.answers {
+            let gpus = lane.gpus(answer.gpus);
+            let beat = MinuteBeat { minute: answer.minute, gpus: gpus.iter().copied().collect() };
+            match answer.outcome {
+                Outcome::Durable => {
+                    buffer.acknowledged(&[beat]);
+                    shared.update(|s| {
+                        s.beats_credited += gpus.len() as u64;
+                        s.beat_acknowledged = s.beat_acknowledged.max(Some(answer.minute));
+                        s.beat_acknowledged_at = Some(now());
+                    });
+                }
+                Outcome::TooLate => {
+                    tracing::warn!(
+                        minute = answer.minute.0,
+                        "a beat was refused: its minute ended over six hours ago"
+                    );
+                    buffer.acknowledged(&[beat]);
+                }
+                Outcome::TooEarly => {
+                    let ahead = now().since(answer.server_time);
+                    let why = format!(
+                        "this machine's clock is {ahead} s ahead of the server's; beats wait until that is right (hint: set the clock)"
+                    );
+                    tracing::error!(why, "the server refuses this machine's clock");
+                    shared.update(|s| s.clock_problem = Some(why));
+                    wait = Some(Duration::from_secs(30));
+                }
+                Outcome::OpenAgain => again = true,
+                Outcome::Busy => {
+                    wait = Some(Duration::from_secs(u64::from(answer.wait_seconds.clamp(1, 600))))
+                }
+            }
+        }
+        lane.keep(|minute| buffer.minutes.contains_key(&minute));
+        keep(shared, lane);
+        if again {
+            way.lane = None;
+        }
+        if let Err(e) = buffer.store(&shared.data) {
+            // They will be sent again after a restart, which changes nothing.
+            tracing::error!(
+                error = super::preflight::chain(&e),
+                "could not note which beats were acknowledged"
+            );
+        }
+        shared.update(|s| s.beats_buffered = buffer.len() as u32);
+        match wait {
+            Some(wait) => return Err(Broke::Wait(wait)),
+            // No answer to any of them.
+            None if !again && before == buffer.len() && carried.answers.is_empty() => {
+                return Err(shared.client.unexpected("no answer to beats".to_owned()).into());
+            }
+            None => {}
+        }
+    }
+    Ok(())
+}
+
+/// This machine's own place in an epoch.
+fn place_in_epoch(shared: &Shared) -> u64 {
+    let key = shared.client.key().map_or(KeyId::from_bytes([0; 16]), |k| k.public().id());
+    let [a, b, c, d, ..] = *key.as_bytes();
+    u64::from(u32::from_be_bytes([a, b, c, d]))
+}
+
+fn keep(shared: &Shared, lane: &Lane) {
+    if let Err(e) = lane.store(&shared.data) {
+        tracing::error!(error = super::preflight::chain(&e), "the lane of beats could not be kept on disk");
+    }
+}
+
+/// Frames for the oldest minutes, as many as one request takes.
+fn frames(buffer: &Buffer, lane: &mut Lane, closing: bool) -> Vec<Frame> {
+    let worker = WorkerVersion::of(version().as_str());
+    let mut frames = Vec::new();
+    for (minute, gpus) in &buffer.minutes {
+        let known = lane.known(gpus);
+        if known.is_empty() {
+            continue;
+        }
+        let Some(frame) = lane.frame(Minute(*minute), &known, worker) else { break };
+        frames.push(frame);
+        if frames.len() == FRAMES_AT_ONCE {
+            break;
+        }
+    }
+    // At an hour's end, and before another lane, every GPU's chain is shown up to its last beat.
+    if let Some(last) = frames.last().map(|f| f.beat.minute)
+        && (closing || last.of_hour() == 59)
+    {
+        frames.extend(lane.closing(last, worker, FRAMES_MAX - frames.len()));
+    }
+    frames
+}
+
+/// Proves the key for another lane; none where the server knows no frames.
+async fn open(
+    shared: &Shared,
+    buffer: &Buffer,
+    present: &BTreeSet<GpuId>,
+) -> Result<Option<Lane>, ClientError> {
+    let Some(key) = shared.client.key() else { return Ok(None) };
+    let gpus: Vec<GpuId> = present.iter().copied().take(64).collect();
+    let oldest = buffer.minutes.keys().next().map_or(now().minute(), |minute| Minute(*minute));
+    let (request, opening) = lane::ask(&key, &gpus, oldest, now(), || {
+        let mut seed = [0; 32];
+        // Without randomness there is no chain; the process ends as it would for a key.
+        getrandom::fill(&mut seed).expect("the system gives randomness");
+        seed
+    });
+    match shared.client.call::<BeatEpoch>(&[], &Default::default(), &request).await {
+        Ok(grant) => Ok(opening.granted(grant)),
+        // A server of the version before.
+        Err(ClientError::Refused { status: 404 | 405, .. }) => Ok(None),
+        Err(ClientError::Refused { status: 422, body }) => {
+            tracing::warn!(%body, "no lane for frames; beats are reported in the older form");
+            Ok(None)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// Sends what is buffered as signed reports, the form before frames.
+///
+/// # Errors
+/// At the first failure; what was acknowledged before it is gone from the buffer.
+async fn send_reports(shared: &Shared, buffer: &mut Buffer) -> Result<(), ClientError> {
     while buffer.len() > 0 {
         let batch = buffer.batch();
         let report = BeatReport { beats: batch.clone(), worker_version: version() };
@@ -147,6 +358,7 @@ async fn send(shared: &Shared, buffer: &mut Buffer) -> Result<(), ClientError> {
 pub(crate) async fn run(shared: Arc<Shared>, mut buffer: Buffer) {
     let key = shared.client.key().map_or(KeyId::from_bytes([0; 16]), |k| k.public().id());
     let mut backoff = Backoff::default();
+    let mut way = Way::load(&shared.data);
     let mut next_beat = tokio::time::Instant::now();
     let mut next_try = next_beat;
     loop {
@@ -163,9 +375,10 @@ pub(crate) async fn run(shared: Arc<Shared>, mut buffer: Buffer) {
                 next_beat = tokio::time::Instant::now() + Duration::from_millis(until.saturating_sub(client::now().0));
             }
             () = tokio::time::sleep_until(next_try), if buffer.len() > 0 => {
-                match send(&shared, &mut buffer).await {
+                match send(&shared, &mut buffer, &mut way).await {
                     Ok(()) => backoff.worked(),
-                    Err(error) => {
+                    Err(Broke::Wait(wait)) => next_try = tokio::time::Instant::now() + wait,
+                    Err(Broke::Failed(error)) => {
                         shared.failed("beat", &error);
                         next_try = tokio::time::Instant::now() + backoff.failed();
                     }
@@ -173,19 +386,22 @@ pub(crate) async fn run(shared: Arc<Shared>, mut buffer: Buffer) {
             }
         }
     }
-    flush(&shared, &mut buffer).await;
+    flush(&shared, &mut buffer, &mut way).await;
 }
 
 /// Sends what is left once, within a few seconds.
-async fn flush(shared: &Shared, buffer: &mut Buffer) {
+async fn flush(shared: &Shared, buffer: &mut Buffer, way: &mut Way) {
     if buffer.len() == 0
         || matches!(shared.ended(), Some(super::shared::End::KeyEnded(_) | super::shared::End::Left))
     {
         return;
     }
-    match tokio::time::timeout(Duration::from_secs(5), send(shared, buffer)).await {
+    match tokio::time::timeout(Duration::from_secs(5), send(shared, buffer, way)).await {
         Ok(Ok(())) => {}
-        Ok(Err(error)) => tracing::warn!(
+        Ok(Err(Broke::Wait(_))) => {
+            tracing::warn!(minutes = buffer.len(), "the server is busy; beats are kept for the next start")
+        }
+        Ok(Err(Broke::Failed(error))) => tracing::warn!(
             error = super::preflight::chain(&error),
             minutes = buffer.len(),
             "beats are kept for the next start"

@@ -33,6 +33,8 @@ pub(crate) const STATUS: &str = "status.json";
 pub(crate) const INTENT: &str = "intent.json";
 /// Beats that were not acknowledged.
 pub(crate) const BEATS: &str = "beats.json";
+/// The lane that beats go through: holds the beat key.
+pub(crate) const LANE: &str = "beat-lane.json";
 /// Clusters that are not settled.
 pub(crate) const CLUSTERS: &str = "clusters.json";
 /// Held by the one worker of this directory.

@@ -5,7 +5,9 @@ use gangline_wire::endpoints::{Beats, MachineLeave};
 
 use super::{
     beats::Buffer,
-    data::{BEATS, CLUSTERS, DataDir, INTENT, JOINED, Joined, KEY, KEY_NEXT, REGISTERED, SLOTS, STATUS},
+    data::{
+        BEATS, CLUSTERS, DataDir, INTENT, JOINED, Joined, KEY, KEY_NEXT, LANE, REGISTERED, SLOTS, STATUS,
+    },
     error::AgentError,
     inventory::version,
     report::Reporter,
@@ -36,7 +38,7 @@ pub async fn leave(data: &DataDir, reporter: &Reporter) -> Result<(), AgentError
         Err(e) => return Err(failed(e)),
     }
     // First what a running worker looks at.
-    for file in [JOINED, KEY, KEY_NEXT, SLOTS, REGISTERED, BEATS, CLUSTERS, INTENT, STATUS] {
+    for file in [JOINED, KEY, KEY_NEXT, SLOTS, REGISTERED, BEATS, LANE, CLUSTERS, INTENT, STATUS] {
         data.remove(file)?;
     }
     reporter.event(serde_json::json!({"event": "left", "url": joined.url}));

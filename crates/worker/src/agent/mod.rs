@@ -5,6 +5,7 @@
 
 mod backoff;
 mod beats;
+mod carrier;
 mod child;
 mod clusters;
 mod data;
@@ -14,6 +15,7 @@ mod intent;
 mod inventory;
 mod join;
 mod label;
+mod lane;
 mod leave;
 mod policy;
 mod preflight;

@@ -399,6 +399,7 @@ fn last_status(shared: &Shared, end: &End) {
         // Nothing of the membership stays.
         let _ = shared.data.remove(STATUS);
         let _ = shared.data.remove(super::data::BEATS);
+        let _ = shared.data.remove(super::data::LANE);
         let _ = shared.data.remove(super::data::CLUSTERS);
         let _ = shared.data.remove(REGISTERED);
         return;

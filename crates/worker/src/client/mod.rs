@@ -310,6 +310,43 @@ impl Client {
         self.read_json(response).await
     }
 
+    /// The host of the server's URL, without brackets.
+    pub fn host(&self) -> String {
+        let host = self.base.host_str().unwrap_or_default();
+        host.trim_start_matches('[').trim_end_matches(']').to_owned()
+    }
+
+    /// An error for an answer that is not one of this API.
+    pub fn unexpected(&self, what: String) -> ClientError {
+        ClientError::NotOurs { url: self.base().to_owned(), what }
+    }
+
+    /// Posts bytes that carry their own authentication, unsigned; gives status and answer as they are. `base` is another
+    /// URL of the same server.
+    pub async fn post_bytes(
+        &self,
+        base: Option<&str>,
+        path: &str,
+        body: Vec<u8>,
+        wait: Duration,
+    ) -> Result<(u16, Vec<u8>), ClientError> {
+        let mut url = match base {
+            Some(base) => reqwest::Url::parse(base)
+                .map_err(|_| ClientError::BadUrl { url: base.to_owned(), why: "it cannot be read" })?,
+            None => self.base.clone(),
+        };
+        url.set_path(path);
+        let request = self.http.post(url).header("content-type", "application/octet-stream");
+        let response = request
+            .timeout(wait)
+            .body(body)
+            .send()
+            .await
+            .map_err(|source| ClientError::Unreachable { url: self.base().to_owned(), source })?;
+        let status = response.status().as_u16();
+        Ok((status, self.read_bytes(response).await?))
+    }
+
     /// Reads an answer: a value, or the server's refusal.
     pub async fn read_json<T: serde::de::DeserializeOwned>(
         &self,

@@ -2,7 +2,8 @@
 
 use axum::response::Response;
 use gangline_pages::{GpuView, ProofRow, ShareRow};
-use gangline_types::{GpuId, Hour};
+use gangline_rules::uptime;
+use gangline_types::{GpuId, Hour, Minute};
 use gangline_wire::{Endpoint, api::public::HOURS_MAX, endpoints as e};
 
 use super::{chrome, page};
@@ -16,7 +17,7 @@ pub async fn show(ctx: Ctx<e::GpuPageHtml>) -> Result<Response, ApiError> {
     let public = ctx.app.store.public();
     let gpu = public.gpu(id).await?.ok_or_else(ApiError::hidden)?;
     let to = Hour(ctx.now.minute().hour().0 + 1);
-    let uptime = public.uptime(id, Hour(to.0.saturating_sub(HOURS_MAX)), to).await?;
+    let hours = public.uptime(id, Hour(to.0.saturating_sub(HOURS_MAX)), to).await?;
     let proofs = public
         .proofs(id)
         .await?
@@ -30,6 +31,10 @@ pub async fn show(ctx: Ctx<e::GpuPageHtml>) -> Result<Response, ApiError> {
             }
         }
     }
-    let view = GpuView { now: ctx.now, gpu, uptime, proofs: proofs.collect(), shares };
+    // Up to the last minute that is recorded by now.
+    let recorded = Minute(ctx.now.minute().0.saturating_sub(2));
+    let up = public.intake_up(Hour(to.0.saturating_sub(HOURS_MAX)), to).await?;
+    let outages = uptime::outages(up, recorded).into_iter().collect();
+    let view = GpuView { now: ctx.now, gpu, uptime: hours, outages, proofs: proofs.collect(), shares };
     Ok(page(gangline_pages::gpu(&chrome(&ctx), &view)))
 }

@@ -1,0 +1,203 @@
+//! What the intake's memory holds to: beats count once, for the right GPU, by a chain that fits.
+
+use std::collections::HashMap;
+
+use gangline_guard::beat::{Gate, Grant};
+use gangline_types::{AccountId, KeyId, MachineId};
+use gangline_wire::beat::{BeatKey, Chain, Epoch, EpochMaster, WorkerVersion};
+use proptest::prelude::*;
+
+use super::*;
+
+const SECRET: [u8; 32] = [5; 32];
+const EPOCH: Epoch = Epoch(20_000);
+/// Some minutes into the epoch.
+const NOW: UnixSeconds = UnixSeconds(20_000 * 86_400 + 3 * 3600 + 600);
+
+struct World {
+    ledger: Ledger,
+    gate: Gate,
+    chains: Vec<Chain>,
+    lane: LaneRow,
+    key: BeatKey,
+}
+
+impl World {
+    /// A machine of `gpus` GPUs that has opened the epoch.
+    fn new(gpus: u8) -> Self {
+        let chains: Vec<Chain> = (0..gpus).map(|n| Chain::from_seed([n; 32])).collect();
+        let machine = MachineId::from_bytes([9; 16]);
+        let master = EpochMaster::of(&SECRET, EPOCH);
+        let alias = master.alias(machine, chains[0].tip());
+        let grant =
+            Grant::kept(alias, EPOCH, machine, AccountId::from_bytes([8; 16]), KeyId::from_bytes([7; 16]));
+        let gpus = chains.iter().enumerate().map(|(n, c)| (GpuId::from_bytes([n as u8; 16]), c.tip()));
+        let lane = LaneRow { grant, gpus: gpus.collect() };
+        let mut ledger = Ledger::default();
+        ledger.open(&lane, &HashMap::new(), NOW);
+        Self { ledger, gate: Gate::new(SECRET), chains, lane, key: master.key(alias) }
+    }
+
+    fn beat(&self, minute: Minute, gpus: u64, slot: u8, count: u16) -> Beat {
+        let preimage = self.chains[usize::from(slot) % self.chains.len()].value(count);
+        let link = Link { slot, count, preimage };
+        Beat { epoch: EPOCH, alias: self.lane.grant.alias(), minute, worker: WorkerVersion(0), gpus, link }
+    }
+
+    /// What is decided; what is to be written is.
+    fn send(&mut self, beat: &Beat, now: UnixSeconds) -> Option<(Outcome, u16)> {
+        let verified = self.gate.check(&beat.seal(&self.key), EPOCH).unwrap();
+        let mut batch = gangline_guard::beat::Batch::default();
+        match self.ledger.decide(&verified, now) {
+            Decision::Say(outcome, wait) => return Some((outcome, wait)),
+            Decision::Drop => return None,
+            Decision::Write { grant, fresh } => assert!(batch.frame(&verified, grant, fresh)),
+        }
+        batch.lines().iter().for_each(|line| self.ledger.apply(line));
+        Some((Outcome::Durable, 0))
+    }
+
+    fn outcome(&mut self, beat: &Beat) -> Outcome {
+        self.send(beat, NOW).unwrap().0
+    }
+}
+
+const DURABLE: Option<(Outcome, u16)> = Some((Outcome::Durable, 0));
+
+#[test]
+fn a_beat_counts_once_and_for_its_own_gpus() {
+    let mut world = World::new(3);
+    let minute = NOW.minute();
+    let beat = world.beat(minute, 0b101, 0, 1);
+    assert_eq!(world.send(&beat, NOW), DURABLE);
+    assert_eq!(world.send(&beat, NOW), DURABLE);
+    let fold = world.ledger.take();
+    let gpus: Vec<u8> = fold.hours.iter().map(|h| h.gpu.as_bytes()[0]).collect();
+    assert_eq!(gpus, [0, 2], "the second GPU was not alive");
+    assert!(fold.hours.iter().all(|h| h.bits.minutes() == 1 && h.unchained.minutes() == 0));
+    assert_eq!((fold.links.len(), fold.links[0].count), (1, 1));
+    // What is not confirmed is given again; what is, is not.
+    assert_eq!(world.ledger.take().hours, fold.hours);
+    world.ledger.folded(minute);
+    assert!(world.ledger.take().hours.is_empty());
+    assert_eq!(world.send(&beat, NOW), DURABLE);
+    assert!(world.ledger.take().hours.is_empty(), "a repeat became news");
+}
+
+#[test]
+fn what_does_not_fit_is_told_so() {
+    let mut world = World::new(2);
+    let minute = NOW.minute();
+    assert_eq!(world.outcome(&world.beat(Minute(minute.0 - 362), 1, 0, 1)), Outcome::TooLate);
+    assert_eq!(world.outcome(&world.beat(Minute(minute.0 + 2), 1, 0, 1)), Outcome::TooEarly);
+    assert_eq!(world.outcome(&world.beat(minute, 0b100, 0, 1)), Outcome::OpenAgain, "a GPU it does not have");
+    assert_eq!(world.outcome(&world.beat(minute, 1, 2, 1)), Outcome::OpenAgain, "a chain it does not have");
+    let mut forged = world.beat(minute, 1, 0, 2);
+    forged.link.preimage.0[0] ^= 1;
+    assert_eq!(world.outcome(&forged), Outcome::OpenAgain, "a value of no chain");
+    assert!(world.ledger.take().hours.is_empty());
+    assert_eq!(world.outcome(&world.beat(minute, 1, 0, 2)), Outcome::Durable);
+    let alias = world.lane.grant.alias();
+    world.ledger.end(&[alias]);
+    assert_eq!(world.outcome(&world.beat(minute, 1, 0, 3)), Outcome::OpenAgain, "its key has ended");
+    world.ledger.forget(Epoch(EPOCH.0 + 2));
+    assert_eq!(world.outcome(&world.beat(minute, 1, 0, 3)), Outcome::OpenAgain);
+}
+
+#[test]
+fn one_machine_s_flood_is_its_own_affair() {
+    let mut world = World::new(1);
+    let minute = NOW.minute();
+    let mut told = [0; 3];
+    for n in 0..5_000u16 {
+        let beat = world.beat(minute, 1, 0, n % 1000 + 1);
+        match world.send(&beat, NOW) {
+            Some((Outcome::Durable, _)) => told[0] += 1,
+            Some((Outcome::Busy, wait)) => {
+                assert!(wait > 0);
+                told[1] += 1;
+            }
+            None => told[2] += 1,
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(told, [usize::from(BURST), 1, 5_000 - usize::from(BURST) - 1]);
+    // A minute later it may beat again; a clock that goes back neither gives nor takes.
+    let beat = world.beat(minute, 1, 0, 1000);
+    assert_eq!(world.send(&beat, NOW.plus(60)), DURABLE);
+    assert_eq!(world.send(&beat, UnixSeconds(NOW.0 - 60)), DURABLE);
+}
+
+#[test]
+fn a_report_without_a_chain_says_so_until_a_frame_comes() {
+    let mut world = World::new(1);
+    let (gpu, hour) = (GpuId::from_bytes([0; 16]), NOW.minute().hour());
+    let bit = UptimeHour::default().with(NOW.minute().of_hour());
+    world.ledger.apply(&Line::Report { gpu, hour, bits: bit });
+    let fold = world.ledger.take();
+    assert_eq!((fold.hours[0].bits, fold.hours[0].unchained), (bit, bit));
+    let beat = world.beat(NOW.minute(), 1, 0, 1);
+    assert_eq!(world.send(&beat, NOW), DURABLE);
+    let fold = world.ledger.take();
+    let last = fold.hours.last().unwrap();
+    assert_eq!((last.bits, last.unchained), (bit, UptimeHour::default()));
+}
+
+#[test]
+fn what_the_journal_held_is_there_again() {
+    let mut world = World::new(2);
+    let minute = NOW.minute();
+    let lines = [
+        Line::Frame {
+            alias: world.lane.grant.alias(),
+            minute,
+            gpus: 3,
+            link: Some(world.beat(minute, 3, 1, 7).link),
+        },
+        Line::Up(minute),
+        Line::Frame { alias: Alias(1), minute, gpus: 1, link: None },
+    ];
+    for line in lines.iter().chain(&lines) {
+        world.ledger.apply(line);
+    }
+    let fold = world.ledger.take();
+    assert_eq!((fold.hours.len(), fold.links.len(), fold.up.len()), (2, 1, 1));
+    assert_eq!(world.ledger.unknown(), 2, "a lane that nobody knows was passed over in silence");
+    // The chain goes on where it was, also for a lane that is opened again.
+    let lane = world.lane.clone();
+    world.ledger.open(&lane, &HashMap::new(), NOW);
+    assert_eq!(world.outcome(&world.beat(Minute(minute.0 - 1), 1, 1, 8)), Outcome::Durable);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+
+    /// Whatever the order and however often: the same minutes, each once.
+    #[test]
+    fn order_and_repeats_change_nothing(sent in proptest::collection::vec((0u32..90, 1u64..4), 1..60), seed: u64) {
+        let mut straight = World::new(2);
+        let mut shuffled = World::new(2);
+        let beat = |world: &World, n: usize, (back, gpus): (u32, u64)| {
+            let count = n as u16 + 1;
+            world.beat(Minute(NOW.minute().0 - back), gpus, 0, count)
+        };
+        for (n, one) in sent.iter().enumerate() {
+            prop_assert_eq!(straight.send(&beat(&straight, n, *one), NOW), DURABLE);
+        }
+        let mut order: Vec<usize> = (0..sent.len()).chain(0..sent.len()).collect();
+        let mut state = seed | 1;
+        for at in (1..order.len()).rev() {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            order.swap(at, (state >> 33) as usize % (at + 1));
+        }
+        for n in order {
+            prop_assert_eq!(shuffled.send(&beat(&shuffled, n, sent[n]), NOW), DURABLE);
+        }
+        let sorted = |world: &mut World| {
+            let mut hours = world.ledger.take().hours;
+            hours.sort_by_key(|h| (h.gpu, h.hour));
+            hours
+        };
+        prop_assert_eq!(sorted(&mut straight), sorted(&mut shuffled));
+    }
+}
