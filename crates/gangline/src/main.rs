@@ -9,6 +9,7 @@ mod fleet;
 mod guard;
 mod inert;
 mod logging;
+mod probe;
 mod problem;
 mod proof;
 mod rent;
@@ -52,6 +53,8 @@ enum Command {
     Rent(Box<rent::Args>),
     /// Check a network's proofs, uptime and rewards from public data alone.
     Verify(verify::Args),
+    /// Ask a network's intake of beats from outside, and keep a signed record of what came.
+    Probe(probe::Args),
     /// Check a network's log: nothing in it was edited, forked or rolled back.
     Audit(audit::Args),
     /// Watch networks' logs and cosign what only grows, for anyone to lean on.
@@ -82,6 +85,7 @@ impl Command {
             Self::Worker(args) => worker::main(args),
             Self::Rent(args) => rent::main(*args),
             Self::Verify(args) => verify::main(args),
+            Self::Probe(args) => probe::main(&args),
             Self::Audit(args) => audit::main(args),
             Self::Witness(args) => audit::witness::main(args),
             Self::Guard(args) => guard::main(args),

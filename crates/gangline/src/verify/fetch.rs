@@ -66,7 +66,7 @@ impl Public {
         self.0.base()
     }
 
-    async fn ask<E: Endpoint>(
+    pub(super) async fn ask<E: Endpoint>(
         &self,
         parameters: &[&(dyn std::fmt::Display + Sync)],
         query: &E::Query,

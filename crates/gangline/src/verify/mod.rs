@@ -7,6 +7,7 @@
 mod fetch;
 mod ledger;
 mod proofs;
+mod uptime;
 
 use std::{path::PathBuf, time::Duration};
 
@@ -21,10 +22,13 @@ const AGAIN_AFTER: Duration = Duration::from_secs(2);
 
 /// What `verify` is asked.
 #[derive(Debug, clap::Args)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 pub struct Args {
+    #[command(subcommand)]
+    part: Option<Part>,
     /// The server, for example `http://127.0.0.1:7700`.
-    #[arg(value_name = "URL")]
-    url: String,
+    #[arg(value_name = "URL", required = true)]
+    url: Option<String>,
     /// Which proofs to verify: every one, the newest of each GPU, or none.
     #[arg(long, value_enum, default_value_t = Which::All)]
     proofs: Which,
@@ -34,6 +38,13 @@ pub struct Args {
     /// Print the result as JSON instead of text.
     #[arg(long)]
     json: bool,
+}
+
+/// One part of what can be checked, more closely.
+#[derive(Debug, clap::Subcommand)]
+enum Part {
+    /// Follow the hash-chains behind GPUs' uptime: no minute was credited that nobody beat for.
+    Uptime(uptime::Args),
 }
 
 /// Which proofs to verify.
@@ -124,7 +135,10 @@ struct Report<'a> {
 /// # Errors
 /// When it differs (exit code 1) or could not be asked (exit code 2).
 pub fn main(args: Args) -> anyhow::Result<()> {
-    let public = Public::new(&args.url)?;
+    if let Some(Part::Uptime(part)) = &args.part {
+        return uptime::main(part);
+    }
+    let public = Public::new(args.url.as_deref().unwrap_or_default())?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let mut counts = Counts::default();
     let mut notes = Vec::new();
