@@ -37,6 +37,11 @@ pub const GROUPS: &[Group] = &[
     Group { name: "acme", checks: "certificates from a real ACME authority (pebble)", run: acme },
     Group { name: "symbolic", checks: "that two solvers prove the policy's bounds", run: symbolic },
     Group { name: "faults", checks: "that a worker killed under a renter's job costs nobody", run: faulty },
+    Group {
+        name: "beats",
+        checks: "that no acknowledged beat is lost, whatever befalls the server",
+        run: beats,
+    },
     Group { name: "demo", checks: "the whole network on this machine, with Ray", run: demo },
 ];
 
@@ -58,6 +63,7 @@ const HEAVY: &[Heavy] = &[
     Heavy { group: "acme", package: "gangline-server", target: "acme" },
     Heavy { group: "symbolic", package: "gangline-guard", target: "symbolic" },
     Heavy { group: "faults", package: "gangline", target: "heavy_killed" },
+    Heavy { group: "beats", package: "gangline", target: "heavy_beats" },
 ];
 
 impl Heavy {
@@ -211,6 +217,10 @@ fn faulty(root: &Path) -> Result<bool> {
         install::ensure(packages);
     }
     heavy(root, "faults", 20, &[("GANGLINE_RAY_HOME", ray::ensure()?)])
+}
+
+fn beats(root: &Path) -> Result<bool> {
+    heavy(root, "beats", 20, &[])
 }
 
 fn oidc(root: &Path) -> Result<bool> {
