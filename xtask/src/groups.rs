@@ -36,6 +36,14 @@ pub const GROUPS: &[Group] = &[
     Group { name: "oidc", checks: "sign-in with a real OpenID Connect provider", run: oidc },
     Group { name: "acme", checks: "certificates from a real ACME authority (pebble)", run: acme },
     Group { name: "symbolic", checks: "that two solvers prove the policy's bounds", run: symbolic },
+    Group {
+        name: "proof",
+        checks: "what cheats of the proof pay who are only too slow",
+        run: |root| {
+            install::ensure(install::VULKAN);
+            heavy(root, "proof", 10, &[])
+        },
+    },
     Group { name: "faults", checks: "that a worker killed under a renter's job costs nobody", run: faulty },
     Group {
         name: "beats",
@@ -62,6 +70,7 @@ const HEAVY: &[Heavy] = &[
     Heavy { group: "oidc", package: "gangline-server", target: "oidc" },
     Heavy { group: "acme", package: "gangline-server", target: "acme" },
     Heavy { group: "symbolic", package: "gangline-guard", target: "symbolic" },
+    Heavy { group: "proof", package: "gangline-proof", target: "heavy_proof_timing" },
     Heavy { group: "faults", package: "gangline", target: "heavy_killed" },
     Heavy { group: "beats", package: "gangline", target: "heavy_beats" },
 ];

@@ -6,6 +6,7 @@
 
 mod fetch;
 mod ledger;
+mod one;
 mod proofs;
 mod uptime;
 
@@ -43,6 +44,8 @@ pub struct Args {
 /// One part of what can be checked, more closely.
 #[derive(Debug, clap::Subcommand)]
 enum Part {
+    /// Judge one proof from its transcript: a file, offline, or a proof's id with --from URL.
+    Proof(one::Args),
     /// Follow the hash-chains behind GPUs' uptime: no minute was credited that nobody beat for.
     Uptime(uptime::Args),
 }
@@ -135,8 +138,10 @@ struct Report<'a> {
 /// # Errors
 /// When it differs (exit code 1) or could not be asked (exit code 2).
 pub fn main(args: Args) -> anyhow::Result<()> {
-    if let Some(Part::Uptime(part)) = &args.part {
-        return uptime::main(part);
+    match &args.part {
+        Some(Part::Proof(part)) => return one::main(part),
+        Some(Part::Uptime(part)) => return uptime::main(part),
+        None => {}
     }
     let public = Public::new(args.url.as_deref().unwrap_or_default())?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;

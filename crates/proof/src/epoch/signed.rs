@@ -213,7 +213,12 @@ pub fn fuzz_transcript(bytes: &[u8]) -> Result<Verified, Faulty> {
 }
 
 /// What is signed.
-fn digest(challenge: &Challenge, commitment: &Commitment, nonce: &Hash, opening: &Opening) -> Hash {
+pub(super) fn digest(
+    challenge: &Challenge,
+    commitment: &Commitment,
+    nonce: &Hash,
+    opening: &Opening,
+) -> Hash {
     let mut h = blake3::Hasher::new_derive_key("gangline 2026 proof epoch signature");
     h.update(&challenge.seed().0).update(&nonce.0);
     let Commitment { walk, alu, matrix, last_walk } = commitment;

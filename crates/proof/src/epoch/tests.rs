@@ -153,8 +153,8 @@ fn sizes_outside_the_limits_are_refused_everywhere() {
         alu(|a| a.steps = (1 << 15) + 1),
         alu(|a| a.opened = 0),
         alu(|a| a.opened = 257),
-        // 2^20 units of 17 segments are 285 MB of states.
-        alu(|a| (a.units, a.segments) = (1 << 20, 17)),
+        // 2^20 units of 33 segments are 554 MB of states.
+        alu(|a| (a.units, a.segments) = (1 << 20, 33)),
         alu(|a| (a.steps, a.opened) = (1 << 14, 129)),
         // Fewer than four reads a block.
         walk(|w| w.segments = 1),
@@ -239,6 +239,59 @@ fn messages_have_one_spelling() {
     assert!(matches!(Transcript::parse(&long), Err(Faulty::TooLong(_))));
     let schema = serde_json::to_value(schemars::schema_for!(Transcript)).unwrap();
     assert_eq!(schema["$defs"]["ChainOpening"]["properties"]["states"]["contentEncoding"], "base64");
+}
+
+#[test]
+fn the_example_of_the_specification() {
+    let key = GpuKey::derive(&[1; 32], gpu());
+    let walk = ChainParams { units: 64, segments: 2, steps: 16, opened: 3 };
+    let alu = ChainParams { units: 64, segments: 1, steps: 4, opened: 2 };
+    let params = Params {
+        memory: MemoryParams { blocks: 1024, rounds: 8 },
+        walk,
+        alu,
+        matrix: Some(MatrixParams { n: 64, steps: 1, rows: 1 }),
+    };
+    let (beacon, nonce) = (Hash([3; 32]), Hash([4; 32]));
+    let challenge = Challenge { params, beacon, binding: key.binding() };
+    let seed = challenge.seed();
+    let (commitment, opening) = proof_by(cpu::Cpu::default(), &challenge, &nonce);
+    let fill = messages::part_key(&seed, Part::Fill, None);
+    let mut block = [[0; 16]];
+    crate::chacha::fill_memory(&fill, 8, 0, &mut block);
+    let start = messages::part_key(&seed, Part::Walk, None);
+    let mut walker = [chain::start(&start, 0)];
+    let begins = walker[0];
+    chain::segment(&params, chain::Step::Walk { memory: &fill }, &mut walker);
+    let alu_key = messages::part_key(&seed, Part::Alu, Some(&commitment.walk));
+    let mut lane = [chain::start(&alu_key, 0)];
+    chain::segment(&params, chain::Step::Alu { key: &alu_key }, &mut lane);
+    let draw = Draw::new(&seed, &commitment, &nonce);
+    let got = [
+        ("public key of the GPU", key.public().0.to_string()),
+        ("its binding", challenge.binding.to_string()),
+        ("seed", seed.to_string()),
+        ("block 0, first 4 words", format!("{:08x?}", &block[0][..4])),
+        ("walker 0, start", format!("{begins:08x?}")),
+        ("walker 0, after segment 0", format!("{:08x?}", walker[0])),
+        ("root of the first walk", commitment.walk.to_string()),
+        ("lane 0, after segment 0", format!("{:08x?}", lane[0])),
+        ("root of the ALU chain", commitment.alu.to_string()),
+        ("root of the product", commitment.matrix[0].to_string()),
+        ("root of the last walk", commitment.last_walk.to_string()),
+        ("(unit, segment) picks of the first walk", format!("{:?}", draw.picks(Part::Walk, &walk))),
+        ("(unit, segment) picks of the ALU chain", format!("{:?}", draw.picks(Part::Alu, &alu))),
+        ("what is signed", signed::digest(&challenge, &commitment, &nonce, &opening).to_string()),
+    ];
+    let specification = include_str!("../../../../docs/PROOF.md");
+    let lines: Vec<String> = got.iter().map(|(what, value)| format!("| {what} | `{value}` |")).collect();
+    for line in &lines {
+        assert!(
+            specification.contains(line),
+            "docs/PROOF.md lacks one of these lines:\n{}",
+            lines.join("\n")
+        );
+    }
 }
 
 fn lengths(right: usize) -> impl Strategy<Value = usize> {
