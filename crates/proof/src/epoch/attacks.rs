@@ -161,6 +161,9 @@ impl Engine for Cheat {
         Ok(leaves)
     }
 
+    fn worked(&mut self) {
+        self.cpu.worked();
+    }
     fn states(&mut self, params: &Params, part: Part, units: &[u32]) -> Result<Vec<u32>, ProverError> {
         self.cpu.states(params, part, units)
     }

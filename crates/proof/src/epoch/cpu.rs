@@ -162,6 +162,10 @@ impl Engine for Cpu {
         Ok(leaves)
     }
 
+    fn worked(&mut self) {
+        self.blocks = Vec::new();
+    }
+
     fn states(&mut self, params: &Params, part: Part, units: &[u32]) -> Result<Vec<u32>, ProverError> {
         let chain = if part == Part::Alu { &params.alu } else { &params.walk };
         let segments = chain.segments as usize;

@@ -45,7 +45,8 @@ pub trait Prover {
     /// If the size is outside its limits or the device cannot do it.
     fn warm_up(&mut self, params: &Params, watch: &mut Watch<'_>) -> Result<(), ProverError>;
 
-    /// Does the work and commits to it. Forgets a commitment that was not opened.
+    /// Does the work, commits to it and gives the filled memory back; what can be opened stays. Forgets a
+    /// commitment that was not opened.
     ///
     /// # Errors
     /// If it was stopped, or the device cannot do it.
@@ -106,6 +107,8 @@ pub(crate) trait Engine {
     ) -> Result<Vec<Hash>, ProverError>;
     /// Multiplies the matrices of a step; answers a leaf for each row.
     fn multiply(&mut self, params: &Params, step: u32, key: &Key) -> Result<Vec<Hash>, ProverError>;
+    /// All parts are done: gives back the memory that was filled. What can be opened stays.
+    fn worked(&mut self);
     /// The states of these units of a chain, after each of their segments.
     fn states(&mut self, params: &Params, part: Part, units: &[u32]) -> Result<Vec<u32>, ProverError>;
     /// These rows of the product of a step.
@@ -165,6 +168,7 @@ impl<E: Engine> Chained<E> {
         let key = part_key(&seed, Part::LastWalk, Some(&before));
         let leaves = self.engine.chain(&params, Part::LastWalk, &key, watch)?;
         let last_walk = Tree::new(params.walk.units, leaves);
+        self.engine.worked();
         let commitment = Commitment {
             walk: walk.root(),
             alu: alu.root(),

@@ -55,9 +55,20 @@ pub struct Engine {
     ready: Option<Ready>,
 }
 
-/// Everything that a proof of one size takes.
+/// What a proof of one size keeps until it is opened.
 struct Ready {
     params: Params,
+    /// What it takes for the work; given back as soon as that is done.
+    working: Option<Working>,
+    /// First walk, ALU chain, last walk.
+    states: [wgpu::Buffer; 3],
+    leaves_job: wgpu::Buffer,
+    leaves: wgpu::Buffer,
+    matrices: Option<Matrices>,
+}
+
+/// The memory that is filled and walked over, and all that is bound to it.
+struct Working {
     memory: Vec<wgpu::Buffer>,
     /// Blocks in each buffer but the last.
     per_buffer: u32,
@@ -65,12 +76,7 @@ struct Ready {
     fill_job: wgpu::Buffer,
     walk: ComputePipeline,
     chain_job: wgpu::Buffer,
-    /// First walk, ALU chain, last walk.
-    states: [wgpu::Buffer; 3],
     chains: [wgpu::BindGroup; 3],
-    leaves_job: wgpu::Buffer,
-    leaves: wgpu::Buffer,
-    matrices: Option<Matrices>,
 }
 
 impl Engine {
@@ -104,7 +110,8 @@ impl Engine {
     }
 
     pub fn held_bytes(&self) -> u64 {
-        self.ready.as_ref().map_or(0, |ready| ready.params.memory_bytes())
+        let working = self.ready.as_ref().and_then(|ready| ready.working.as_ref());
+        working.map_or(0, |working| working.memory.iter().map(wgpu::Buffer::size).sum())
     }
 
     pub fn choose_route(&mut self, now_micros: &mut dyn FnMut() -> u64) -> Result<Route, ProverError> {
@@ -164,47 +171,44 @@ impl Engine {
         };
         let chains = [chain(0), chain(1), chain(2)];
         let params = *params;
-        Ok(Ready {
-            params,
-            memory,
-            per_buffer,
-            fills,
-            fill_job,
-            walk,
-            chain_job,
-            states,
-            chains,
-            leaves_job,
-            leaves,
-            matrices,
-        })
+        let working = Working { memory, per_buffer, fills, fill_job, walk, chain_job, chains };
+        Ok(Ready { params, working: Some(working), states, leaves_job, leaves, matrices })
+    }
+
+    /// Buffers are freed once the device is done with them and somebody looks.
+    fn collect(&self) {
+        let _ = self.device.device.poll(wgpu::PollType::Poll);
     }
 
     fn ready(&self) -> Result<&Ready, ProverError> {
         self.ready.as_ref().ok_or(ProverError::NothingCommitted)
     }
 
+    fn working(&self) -> Result<&Working, ProverError> {
+        self.ready()?.working.as_ref().ok_or(ProverError::NothingCommitted)
+    }
+
     /// Fills `most` blocks of each buffer at most.
     fn fill_some(&self, rounds: u32, key: &Key, most: u32, watch: &mut Watch<'_>) -> Result<(), ProverError> {
-        let (ready, device) = (self.ready()?, &self.device);
+        let (working, device) = (self.working()?, &self.device);
         let once = (self.limits.rounds / u64::from(rounds)).clamp(64, u64::from(GROUPS_MAX * GROUP)) as u32
             / GROUP
             * GROUP;
-        let pieces = ready.memory.len() as u32 * ready.per_buffer.min(most).div_ceil(once);
+        let pieces = working.memory.len() as u32 * working.per_buffer.min(most).div_ceil(once);
         let mut pace = Pace::new(device, "filling memory");
         let mut done = 0;
-        for (i, (buffer, bound)) in (0u32..).zip(ready.memory.iter().zip(&ready.fills)) {
+        for (i, (buffer, bound)) in (0u32..).zip(working.memory.iter().zip(&working.fills)) {
             let blocks = ((buffer.size() / 64) as u32).min(most);
             for offset in (0..blocks).step_by(once as usize) {
                 piece(watch, Part::Fill, done.min(pieces - 1), pieces)?;
                 done += 1;
                 let count = once.min(blocks - offset);
                 let job =
-                    MemoryJob { key: *key, first: i * ready.per_buffer + offset, offset, count, rounds };
+                    MemoryJob { key: *key, first: i * working.per_buffer + offset, offset, count, rounds };
                 pace.next(device.submit(
                     &self.memory,
                     bound,
-                    (&ready.fill_job, &job),
+                    (&working.fill_job, &job),
                     (count.div_ceil(GROUP), 1),
                 ))?;
             }
@@ -219,11 +223,11 @@ impl Engine {
         (segments, steps): (u32, u32),
         watch: &mut Watch<'_>,
     ) -> Result<(), ProverError> {
-        let (ready, device) = (self.ready()?, &self.device);
+        let (params, working, device) = (&self.ready()?.params, self.working()?, &self.device);
         let at = crate::epoch::cpu::place_of(part);
         let (chain, kernel, most) = match part {
-            Part::Alu => (&ready.params.alu, &self.alu, self.limits.steps),
-            _ => (&ready.params.walk, &ready.walk, self.limits.reads),
+            Part::Alu => (&params.alu, &self.alu, self.limits.steps),
+            _ => (&params.walk, &working.walk, self.limits.reads),
         };
         let once =
             (most / u64::from(chain.steps)).clamp(64, u64::from(GROUPS_MAX * GROUP)) as u32 / GROUP * GROUP;
@@ -241,12 +245,17 @@ impl Engine {
                     segment,
                     steps,
                     first,
-                    blocks: ready.params.memory.blocks,
-                    per_buffer: ready.per_buffer,
+                    blocks: params.memory.blocks,
+                    per_buffer: working.per_buffer,
                     padding: 0,
                 };
                 let groups = once.min(chain.units - first).div_ceil(GROUP);
-                pace.next(device.submit(kernel, &ready.chains[at], (&ready.chain_job, &job), (groups, 1)))?;
+                pace.next(device.submit(
+                    kernel,
+                    &working.chains[at],
+                    (&working.chain_job, &job),
+                    (groups, 1),
+                ))?;
             }
         }
         pace.finish()
@@ -297,7 +306,7 @@ impl Engine {
 
 impl prove::Engine for Engine {
     fn prepare(&mut self, params: &Params, watch: &mut Watch<'_>) -> Result<(), ProverError> {
-        if self.ready.as_ref().is_some_and(|ready| ready.params == *params) {
+        if self.ready.as_ref().is_some_and(|ready| ready.params == *params && ready.working.is_some()) {
             return Ok(());
         }
         self.ready = None; // give memory back before taking more
@@ -336,6 +345,13 @@ impl prove::Engine for Engine {
         self.leaves_of(data, unit_key, chain.units, chain.segments * 4)
     }
 
+    fn worked(&mut self) {
+        if let Some(ready) = &mut self.ready {
+            ready.working = None;
+        }
+        self.collect();
+    }
+
     fn multiply(&mut self, params: &Params, step: u32, key: &Key) -> Result<Vec<Hash>, ProverError> {
         let ready = self.ready()?;
         let (Some(matrices), Some(matrix)) = (&ready.matrices, &params.matrix) else {
@@ -366,8 +382,7 @@ impl prove::Engine for Engine {
 
     fn release(&mut self) {
         self.ready = None;
-        // Buffers are freed once the device is done with them and somebody looks.
-        let _ = self.device.device.poll(wgpu::PollType::Poll);
+        self.collect();
     }
 }
 

@@ -15,7 +15,7 @@ use engine::Engine;
 pub use matrix::Route;
 
 /// A prover of epoch proofs on one adapter. It holds memory from [`warm_up`](Prover::warm_up) until it has
-/// opened, was stopped or failed, and none in between.
+/// committed, was stopped or failed, and until it has opened the little that opening takes.
 pub struct EpochProver(Chained<Engine>);
 
 impl EpochProver {
