@@ -4,6 +4,8 @@
 use gangline_types::{AccountId, Hash, KeyId, MachineId, SessionId};
 use gangline_wire::api::account::Role;
 
+use crate::Freezes;
+
 /// One of the control plane's own background jobs, an actor under the same policy as everyone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Job {
@@ -17,11 +19,14 @@ pub enum Job {
     Projector,
     /// Makes the operator's first link, at the console of the machine that runs the server.
     Setup,
+    /// Opens incidents for what was noticed, freezes by rule, and tells people.
+    Watcher,
 }
 
 impl Job {
     /// Every job.
-    pub const ALL: [Job; 5] = [Job::Verifier, Job::Accountant, Job::Reconciler, Job::Projector, Job::Setup];
+    pub const ALL: [Job; 6] =
+        [Job::Verifier, Job::Accountant, Job::Reconciler, Job::Projector, Job::Setup, Job::Watcher];
     /// Its word.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -30,6 +35,7 @@ impl Job {
             Job::Reconciler => "reconciler",
             Job::Projector => "projector",
             Job::Setup => "setup",
+            Job::Watcher => "watcher",
         }
     }
 }
@@ -130,24 +136,32 @@ impl std::fmt::Display for Principal {
     }
 }
 
-/// Who is asking, as established by this crate.
+/// Who is asking, as established by this crate, and what is frozen while they ask: whoever is made an actor
+/// by what they show brings the freezes along, so that [`permit`](crate::permit::permit) cannot forget them.
 #[derive(Clone, Debug)]
-pub struct Actor(Principal);
+pub struct Actor {
+    principal: Principal,
+    freezes: Freezes,
+}
 
 impl Actor {
-    pub(crate) fn of(principal: Principal) -> Self {
-        Self(principal)
+    pub(crate) fn of(principal: Principal, freezes: Freezes) -> Self {
+        Self { principal, freezes }
     }
     /// Whoever shows nothing.
     pub fn nobody() -> Self {
-        Self(Principal::Nobody)
+        Self::of(Principal::Nobody, Freezes::default())
     }
-    /// One of our own background jobs.
+    /// One of our own background jobs; these are never frozen.
     pub fn job(job: Job) -> Self {
-        Self(Principal::Job(job))
+        Self::of(Principal::Job(job), Freezes::default())
     }
     /// What it is.
     pub fn principal(&self) -> &Principal {
-        &self.0
+        &self.principal
+    }
+    /// What is frozen.
+    pub(crate) fn freezes(&self) -> &Freezes {
+        &self.freezes
     }
 }

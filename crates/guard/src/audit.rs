@@ -1,6 +1,6 @@
 //! What is written down of every permitted write and every refusal.
 
-use gangline_types::UnixSeconds;
+use gangline_types::{AccountId, KeyId, SessionId, UnixSeconds};
 use gangline_wire::Action;
 
 /// One permitted act.
@@ -10,6 +10,12 @@ pub struct AuditEntry {
     pub at: UnixSeconds,
     /// Who.
     pub actor: String,
+    /// The key it signed with, if it did.
+    pub key: Option<KeyId>,
+    /// The account behind it, if one is.
+    pub account: Option<AccountId>,
+    /// The browser's session, if it is one.
+    pub session: Option<SessionId>,
     /// What.
     pub action: Action,
     /// On what.
@@ -18,13 +24,20 @@ pub struct AuditEntry {
     pub reason: &'static str,
 }
 
-/// One refused attempt. Text from outside is cut and made inert before it gets here.
+/// One refused attempt, or several of the same asker that are alike. Text from outside is cut and made inert
+/// before it gets here.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RefusedAttempt {
     /// When.
     pub at: UnixSeconds,
     /// Who, as far as was established; otherwise who was claimed, said so.
     pub actor: String,
+    /// The key that was verified, or one that was claimed.
+    pub key: Option<KeyId>,
+    /// The account, where it was established.
+    pub account: Option<AccountId>,
+    /// How many attempts this stands for.
+    pub count: u64,
     /// What was asked for.
     pub action: Action,
     /// Method and path.

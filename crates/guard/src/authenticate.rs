@@ -3,7 +3,7 @@
 use gangline_types::{AccountId, Hash, KeyId, MachineId, SessionId, UnixSeconds};
 use gangline_wire::{PublicKey, api::account::Role, api::enrol::KeyKind, sig::Claimed};
 
-use crate::{Actor, Fresh, Principal, Refusal};
+use crate::{Actor, Freezes, Fresh, Principal, Refusal};
 
 /// Furthest a request's `created` may be from our clock, in seconds. Half of it would do for clocks set
 /// by NTP; the rest is for slow links.
@@ -73,6 +73,7 @@ pub struct Authenticated {
     principal: Principal,
     key: KeyId,
     sequence: u64,
+    freezes: Freezes,
 }
 
 impl Authenticated {
@@ -86,7 +87,7 @@ impl Authenticated {
     }
     /// The actor, given that the number was fresh.
     pub fn into_actor(self, _: Fresh) -> Actor {
-        Actor::of(self.principal)
+        Actor::of(self.principal, self.freezes)
     }
 }
 
@@ -117,6 +118,7 @@ pub fn signed(
     record: Option<&KeyRecord>,
     parts: RequestParts<'_>,
     now: UnixSeconds,
+    freezes: &Freezes,
 ) -> Result<HeadVerified, Refusal> {
     let record = record.ok_or(Refusal::UnknownKey(claimed.key))?;
     check(&claimed, &record.public_key, parts, now)?;
@@ -132,7 +134,8 @@ pub fn signed(
         (KeyKind::Machine, None) => return Err(Refusal::UnknownKey(key)),
         (KeyKind::CommandLine, _) => Principal::CommandLine { account, role: record.role, key },
     };
-    let authenticated = Authenticated { principal, key, sequence: claimed.sequence };
+    let authenticated =
+        Authenticated { principal, key, sequence: claimed.sequence, freezes: freezes.clone() };
     Ok(HeadVerified { authenticated, claimed })
 }
 
@@ -144,15 +147,17 @@ pub fn signed_by_new_key(
     parts: RequestParts<'_>,
     body: &[u8],
     now: UnixSeconds,
+    freezes: &Freezes,
 ) -> Result<Actor, Refusal> {
     check(claimed, key, parts, now)?;
     claimed.check_body(body).map_err(Refusal::BadSignature)?;
-    Ok(Actor::of(Principal::NewKey(claimed.key)))
+    Ok(Actor::of(Principal::NewKey(claimed.key), freezes.clone()))
 }
 
 /// The actor of a session that the store found by its secret.
-pub fn session(record: SessionRecord) -> Actor {
-    Actor::of(Principal::Person { account: record.account, role: record.role, session: record.session })
+pub fn session(record: SessionRecord, freezes: &Freezes) -> Actor {
+    let SessionRecord { account, role, session } = record;
+    Actor::of(Principal::Person { account, role, session }, freezes.clone())
 }
 
 /// What an identity provider names in a token that it has signed.
@@ -180,5 +185,6 @@ pub fn identity(issuer: &str, vouched: Vouched<'_>) -> Hash {
 /// The actor that the provider `issuer` vouches for. To be called with what stood in a token whose signature,
 /// issuer, audience and age were found good, and with nothing else.
 pub fn vouched(issuer: &str, vouched: Vouched<'_>) -> Actor {
-    Actor::of(Principal::Vouched(identity(issuer, vouched)))
+    // Signing in and out are not among what can be frozen.
+    Actor::of(Principal::Vouched(identity(issuer, vouched)), Freezes::default())
 }

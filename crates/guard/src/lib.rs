@@ -9,7 +9,9 @@ pub mod audit;
 pub mod authenticate;
 pub mod beat;
 pub mod detect;
+pub mod freeze;
 pub mod log;
+pub mod notice;
 pub mod outbound;
 pub mod permit;
 pub mod policy;
@@ -20,6 +22,7 @@ pub mod secret;
 
 pub use actor::{Actor, Job, Principal};
 pub use authenticate::{Authenticated, HeadVerified, KeyRecord, RequestParts, SessionRecord};
+pub use freeze::{Freezable, Freezes};
 pub use permit::{Act, Permit, act};
 pub use policy::Resource;
 pub use refusal::Refusal;

@@ -46,6 +46,9 @@ impl<A: Act> Permit<A> {
         AuditEntry {
             at: self.at,
             actor: self.principal.to_string(),
+            key: self.principal.key(),
+            account: self.principal.account(),
+            session: self.principal.session(),
             action: A::ACTION,
             resource: self.on.clone().into().to_string(),
             reason: self.reason,
@@ -53,10 +56,12 @@ impl<A: Act> Permit<A> {
     }
 }
 
-/// Asks policy.
+/// Asks policy, and then whether what policy allows is frozen: in this order, so that a freeze tells nobody of
+/// what is none of their business. This is the one way to a permit, so no write can forget a freeze.
 pub fn permit<A: Act>(actor: &Actor, on: A::On, at: UnixSeconds) -> Result<Permit<A>, Refusal> {
     let resource: Resource = on.clone().into();
     let reason = policy::decide(actor.principal(), A::ACTION, &resource)?;
+    actor.freezes().check(actor.principal(), A::ACTION, at)?;
     Ok(Permit { principal: *actor.principal(), on, reason, at })
 }
 
@@ -116,6 +121,10 @@ pub mod act {
         RotateKey on on::Key;
         /// See [`Action::Operate`].
         Operate on on::Network;
+        /// See [`Action::Contain`].
+        Contain on on::Network;
+        /// See [`Action::Watch`].
+        Watch on on::Network;
         /// See [`Action::Judge`].
         Judge on on::Network;
         /// See [`Action::TakeSnapshot`].

@@ -10,6 +10,8 @@ use std::sync::OnceLock;
 use gangline_wire::{Action, api::account::Role};
 
 pub use cedar::PolicyError;
+#[cfg(test)]
+pub(crate) use matrix::actors;
 pub use matrix::matrix;
 pub use resource::{Resource, on};
 

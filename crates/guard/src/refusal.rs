@@ -1,6 +1,6 @@
 //! Why something was refused: a stable code, a sentence, a hint, and how much of it the asker may know.
 
-use gangline_types::{KeyId, UnixSeconds};
+use gangline_types::{FreezeId, KeyId, UnixSeconds};
 
 /// Why a request was refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -77,6 +77,18 @@ pub enum Refusal {
     /// May not, and what it asked about is none of its business.
     #[error("there is no such thing here")]
     Hidden,
+    /// Allowed, but stopped for now.
+    #[error("{what} is frozen since {since} (UTC seconds) by {freeze}{}", until.map_or(String::new(), |until| format!(", at most until {until}")))]
+    Frozen {
+        /// By which freeze.
+        freeze: FreezeId,
+        /// What of the asker's or of everybody's, in words.
+        what: &'static str,
+        /// Since when.
+        since: UnixSeconds,
+        /// When it ends by itself, if it does.
+        until: Option<UnixSeconds>,
+    },
     /// Too often.
     #[error("too many requests of this kind; wait {seconds} s")]
     TooMany {
@@ -107,13 +119,14 @@ impl Refusal {
             Self::OtherOrganisation => "other_organisation",
             Self::Forbidden(_) => "forbidden",
             Self::Hidden => "not_found",
+            Self::Frozen { .. } => "frozen",
             Self::TooMany { .. } => "too_many",
         }
     }
     /// HTTP status: 401 who are you, 403 you may not, 404 none of your business, 429 not now.
     pub fn status(&self) -> u16 {
         match self {
-            Self::Forbidden(_) | Self::Csrf => 403,
+            Self::Forbidden(_) | Self::Csrf | Self::Frozen { .. } => 403,
             Self::OtherSignIn | Self::NoRole | Self::OtherOrganisation => 403,
             // What back-channel logout asks for.
             Self::NotVouched(_) => 400,
@@ -143,6 +156,9 @@ impl Refusal {
             }
             Self::SkewedClock { .. } => "set the clock, for example by NTP",
             Self::Replayed { .. } => "make and sign a new request with a greater number",
+            Self::Frozen { .. } => {
+                "heartbeats, proofs and running clusters go on and nothing earned is lost; ask the operator and name the freeze"
+            }
             Self::Csrf => "load the page again and send its form",
             _ => return None,
         })

@@ -18,6 +18,10 @@
 //! | GET `/approve` | `code` | [`approve`] |
 //! | POST `/approve` | `enrolment`, `decision` (`approve`, `deny`) | [`approve`] |
 //! | POST `/console/invite` | `role` (`supplier`, `renter`, `operator`) and `name`, or `account` | [`operator`] |
+//! | GET `/console/security` | `freeze`, or `who`, `action`, `code`, `hours` | [`security`] |
+//! | POST `/console/security/incidents/{incident}` | `state` (`acknowledged`, `closed`) | [`security`] |
+//! | POST `/console/security/freezes` | `target`, `reason`, `hours` | [`security`] |
+//! | POST `/console/security/freezes/{freeze}/lift` | | [`security`] |
 //! | POST `/console/keys/{key}/revoke` | | [`operator`], [`supplier`], [`renter`] |
 //! | POST `/console/gpus/{gpu}/label` | `label` | [`supplier`] |
 //! | POST `/console/clusters/{cluster}/release` | | [`renter`] |
@@ -44,9 +48,10 @@ pub use assets::{Asset, CSP, assets, compressed};
 pub use chart::{Point, Series};
 pub use chrome::{Chrome, Role, Theme};
 pub use console::{
-    AccountRow, ClusterRow, FreshLink, KeyRow, MachineCounts, MachineRow, MachineState, Notice, OperatorView,
-    ReceiptRow, RefusalRow, RenterView, SignInView, Statement, StatementLine, SupplierView, operator, renter,
-    sign_in, sign_out, supplier,
+    AccountRow, ClusterRow, FreezeRow, FreshLink, IncidentRow, KeyRow, MachineCounts, MachineRow,
+    MachineState, Notice, OperatorView, ReceiptRow, RefusalRow, RenterView, SecurityView, SignInView,
+    Statement, StatementLine, StopPreview, SupplierView, operator, renter, security, sign_in, sign_out,
+    supplier,
 };
 pub use enter::{EnterView, enter};
 pub use error::{ErrorView, error};

@@ -11,6 +11,8 @@ pub const SNAPSHOTS: &str = "/snapshots";
 pub const SIGN_IN: &str = "/signin";
 /// The console of whoever is signed in.
 pub const CONSOLE: &str = "/console";
+/// The operator's security page.
+pub const SECURITY: &str = "/console/security";
 /// Approving a new key.
 pub const APPROVE: &str = "/approve";
 /// The API reference.

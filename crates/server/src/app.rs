@@ -19,8 +19,8 @@ use tokio::sync::{Notify, broadcast, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    Config, edge, jobs::placement::Placement, lanes::Lanes, live::Lives, metrics::Metrics, people::Provider,
-    refusals::Recorder, routes::pages::Drawn, tunnel::Tunnels,
+    Config, edge, jobs::placement::Placement, lanes::Lanes, live::Lives, metrics::Metrics, notice::Noticer,
+    people::Provider, refusals::Recorder, routes::pages::Drawn, tunnel::Tunnels,
 };
 
 /// Things that are counted apart, with how often each may happen for one asker.
@@ -93,6 +93,8 @@ pub struct Shared {
     pub metrics: Arc<Metrics>,
     /// Refused attempts.
     pub recorder: Recorder,
+    /// What was seen, for the detectors; and what is frozen.
+    pub noticer: Noticer,
     /// The identity provider, where one is configured.
     pub provider: Option<Arc<Provider>>,
     /// The intake of beats and the way into it.
@@ -135,6 +137,7 @@ impl Shared {
         key: SigningKey,
         metrics: Arc<Metrics>,
         recorder: Recorder,
+        noticer: Noticer,
         provider: Option<Arc<Provider>>,
         lanes: Lanes,
         stop: CancellationToken,
@@ -149,6 +152,7 @@ impl Shared {
             beacon_secret,
             metrics,
             recorder,
+            noticer,
             provider,
             lanes,
             tunnels: Tunnels::new(),

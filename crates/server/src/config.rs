@@ -55,6 +55,8 @@ pub struct Config {
     pub connections: Connections,
     /// Whom this server may ask by itself.
     pub outbound: Outbound,
+    /// Noticing, telling of it, and how long what was written down is kept.
+    pub notice: Notice,
 }
 
 /// Where a server's certificate comes from.
@@ -121,6 +123,23 @@ pub enum BeatUdp {
     Off,
 }
 
+/// What is done about what is noticed, and how long records are kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Notice {
+    /// Whether alarms freeze by rule.
+    pub freeze_by_rule: bool,
+    /// How long refusals are kept, in days.
+    pub refusals_kept_days: u32,
+    /// How long addresses of refusals are kept whole, in days; afterwards only their block is.
+    pub addresses_kept_days: u32,
+}
+
+impl Default for Notice {
+    fn default() -> Self {
+        Self { freeze_by_rule: true, refusals_kept_days: 90, addresses_kept_days: 14 }
+    }
+}
+
 /// An OpenID Connect provider, and what its claims mean here.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Oidc {
@@ -182,6 +201,7 @@ impl Default for Config {
             tls: None,
             connections: Connections::default(),
             outbound: Outbound::default(),
+            notice: Notice::default(),
         }
     }
 }

@@ -11,6 +11,7 @@ pub mod lanes;
 pub mod listen;
 pub mod live;
 pub mod metrics;
+pub mod notice;
 pub mod outbound;
 pub mod people;
 pub mod refusals;

@@ -211,11 +211,14 @@ mod tests {
     use http_body_util::BodyExt;
 
     fn person(n: u8) -> Actor {
-        session(gangline_guard::SessionRecord {
-            session: SessionId::from_bytes([n; 16]),
-            account: AccountId::from_bytes([9; 16]),
-            role: Role::Renter,
-        })
+        session(
+            gangline_guard::SessionRecord {
+                session: SessionId::from_bytes([n; 16]),
+                account: AccountId::from_bytes([9; 16]),
+                role: Role::Renter,
+            },
+            &gangline_guard::Freezes::default(),
+        )
     }
 
     fn one(n: u8) -> Ended {

@@ -26,6 +26,10 @@ pub struct Metrics {
     pub refusals_unrecorded: AtomicU64,
     /// Connections.
     pub connections: Arc<Counters>,
+    /// Alarms, repeats too.
+    pub alarms: AtomicU64,
+    /// Requests that no detector saw, for a flood of them.
+    pub unnoticed: AtomicU64,
     requests: Mutex<BTreeMap<(&'static str, u16), u64>>,
     refusals: Mutex<BTreeMap<String, u64>>,
     proofs: Mutex<BTreeMap<&'static str, u64>>,
@@ -91,6 +95,13 @@ impl Metrics {
             "counter",
             "Refusals counted but not written down, for a flood of them.",
             of(&self.refusals_unrecorded),
+        );
+        gauge("gangline_alarms_total", "counter", "Alarms, repeats too.", of(&self.alarms));
+        gauge(
+            "gangline_requests_unnoticed_total",
+            "counter",
+            "Requests that no detector saw, for a flood of them.",
+            of(&self.unnoticed),
         );
         let locked = |e: &Mutex<BTreeMap<String, u64>>| e.lock().unwrap_or_else(|e| e.into_inner()).clone();
         out.push_str("# HELP gangline_refusals_total Refused requests by code.\n# TYPE gangline_refusals_total counter\n");

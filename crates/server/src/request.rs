@@ -8,12 +8,15 @@ use axum::{
     http::{HeaderMap, Method as HttpMethod, Request, StatusCode, Uri, header},
 };
 use gangline_guard::{
-    Act, Actor, HeadVerified, Permit, Refusal, RequestParts,
+    Act, Actor, HeadVerified, Permit, Principal, Refusal, RequestParts,
     authenticate::{session, signed, signed_by_new_key},
+    notice::{Asked, Trail},
+    notice::{Outcome, watch::is_dull},
     permit::permit,
+    policy::Resource,
     secret::Secret,
 };
-use gangline_types::{Label, UnixSeconds};
+use gangline_types::{KeyId, Label, UnixSeconds};
 use gangline_wire::{
     Credential, Endpoint, Media, PublicKey, Spec,
     api::account::Role,
@@ -75,6 +78,8 @@ pub struct Ctx<E: Endpoint> {
     pub live: Live,
     /// The connection, should it be upgraded: given away only with [`Ctx::live`].
     upgrade: Option<OnUpgrade>,
+    /// What the guard was asked.
+    pub trail: Trail,
 }
 
 impl<E: Endpoint> Ctx<E> {
@@ -99,7 +104,12 @@ impl<E: Endpoint> Ctx<E> {
     /// Asks the guard for a further act that the endpoint's own entails, for example reading what a page
     /// shows.
     pub fn permit_also<A: Act>(&self, on: A::On) -> Result<Permit<A>, ApiError> {
-        Ok(permit::<A>(&self.actor, on, self.now)?)
+        let what: Resource = on.clone().into();
+        let answer = permit::<A>(&self.actor, on, self.now);
+        if answer.is_err() || !is_dull(A::ACTION, Outcome::Done) {
+            self.trail.add(Asked::new(self.actor.principal(), A::ACTION, &what, &answer));
+        }
+        Ok(answer?)
     }
     /// The request as it came, its body put back, for what is passed through or upgraded; and what has to end
     /// the connection.
@@ -125,6 +135,25 @@ pub struct Shown {
     pub actor: String,
     /// For quotas of the record.
     pub asker: String,
+    /// The key that was claimed; verified if there is a principal.
+    pub key: Option<KeyId>,
+    /// Who, once established.
+    pub principal: Option<Principal>,
+    /// What the guard was asked.
+    pub trail: Trail,
+}
+
+impl Shown {
+    /// Nothing yet, from this address.
+    pub fn nothing(address: &str) -> Self {
+        Self {
+            actor: "nobody".into(),
+            asker: address.to_owned(),
+            key: None,
+            principal: None,
+            trail: Trail::default(),
+        }
+    }
 }
 
 fn one<'a>(headers: &'a HeaderMap, name: &'static str) -> Result<&'a str, ApiError> {
@@ -297,6 +326,7 @@ pub async fn receive<E: Endpoint>(
     if spec.media == Media::Html && parts.method == HttpMethod::POST && !is_same_origin(&parts.headers, app) {
         return Err(Refusal::Csrf.into());
     }
+    let freezes = app.noticer.freezes().current();
     let signed_parts = RequestParts {
         method: parts.method.as_str(),
         authority: &authority,
@@ -306,25 +336,30 @@ pub async fn receive<E: Endpoint>(
     let before = match spec.credential {
         // A frame's MAC is the intake's to check; until then it is nobody's.
         Credential::Nobody | Credential::Frame => Before::Established(Actor::nobody()),
-        Credential::MaybeSession => Before::Established(known_session.map_or_else(Actor::nobody, session)),
+        Credential::MaybeSession => {
+            Before::Established(known_session.map_or_else(Actor::nobody, |record| session(record, &freezes)))
+        }
         Credential::Session => {
             let record = known_session.ok_or(Refusal::NotSignedIn)?;
-            let actor = session(record);
+            let actor = session(record, &freezes);
             shown.actor = actor.principal().to_string();
+            shown.principal = Some(*actor.principal());
             shown.asker = record.session.to_string();
             Before::Established(actor)
         }
         Credential::NewKey => {
             let claimed = claim(&parts.headers)?;
             shown.actor = format!("unknown, claiming {}", claimed.key);
+            shown.key = Some(claimed.key);
             Before::NewKey(claimed)
         }
         Credential::Key => {
             let claimed = claim(&parts.headers)?;
             let key = claimed.key;
             shown.actor = format!("unknown, claiming {key}");
+            shown.key = Some(key);
             let record = app.store.key(key).await?;
-            let verified = signed(claimed, record.as_ref(), signed_parts, now)?;
+            let verified = signed(claimed, record.as_ref(), signed_parts, now, &freezes)?;
             shown.asker = key.to_string();
             let counted = if spec.media == Media::Stream { Counted::Ray } else { Counted::Signed };
             app.count(counted, &shown.asker)?;
@@ -359,7 +394,7 @@ pub async fn receive<E: Endpoint>(
                         "a weak or malformed key is refused; make a new one",
                     )
                 })?;
-            let actor = signed_by_new_key(&claimed, &key, signed_parts, &bytes, now)?;
+            let actor = signed_by_new_key(&claimed, &key, signed_parts, &bytes, now, &freezes)?;
             shown.asker = claimed.key.to_string();
             actor
         }
@@ -369,6 +404,8 @@ pub async fn receive<E: Endpoint>(
         }
     };
     shown.actor = actor.principal().to_string();
+    shown.principal = Some(*actor.principal());
+    let trail = shown.trail.clone();
     let live = app.lives.hold(moment, actor.principal());
     let query = from_pairs(query_text.as_bytes(), "query")?;
     let body = typed_body::<E>(&spec, &bytes)?;
@@ -385,5 +422,6 @@ pub async fn receive<E: Endpoint>(
         peer,
         live,
         upgrade,
+        trail,
     })
 }

@@ -11,7 +11,11 @@ use axum::{
     response::{IntoResponse, Response},
     routing::{MethodFilter, MethodRouter, on},
 };
-use gangline_guard::{Principal, Refusal, audit::RefusedAttempt};
+use gangline_guard::{
+    Principal, Refusal,
+    audit::RefusedAttempt,
+    notice::{Block, Outcome, Seen, watch::is_dull},
+};
 use gangline_wire::{Action, Credential, Endpoint, Media, Method, Spec, endpoints};
 use tower_http::compression::{CompressionLayer, CompressionLevel};
 
@@ -127,7 +131,8 @@ where
 {
     let spec = E::SPEC;
     let address = peer.ip().to_string();
-    let mut shown = Shown { actor: "nobody".into(), asker: address.clone() };
+    let mut shown = Shown::nothing(&address);
+    let about = about(&path, request.uri().query());
     let line = format!("{} {}", request.method(), inert(request.uri().path()));
     // A one-time link's secret is in its path; it is not written down.
     let line =
@@ -148,6 +153,7 @@ where
     if result.is_ok() && may_end_something(&spec) {
         app.lives.look();
     }
+    saw(&app, &spec, peer, &shown, about, &result);
     let response = match result {
         Ok(response) => response,
         Err(error) => {
@@ -158,6 +164,9 @@ where
                     RefusedAttempt {
                         at: edge::now(),
                         actor: shown.actor,
+                        key: shown.key.or(shown.principal.and_then(|who| who.key())),
+                        account: shown.principal.and_then(|who| who.account()),
+                        count: 1,
                         action: spec.action,
                         request: line,
                         address,
@@ -194,6 +203,57 @@ fn may_end_something(spec: &Spec) -> bool {
         Credential::Key => matches!(spec.action, Action::RevokeKey | Action::RetireMachine),
         _ => spec.method != Method::Get || spec.action == Action::SignIn,
     }
+}
+
+/// What a request is about: the id in its path, or the whole of one that it searches for.
+fn about(path: &[(String, String)], query: Option<&str>) -> Option<String> {
+    let named = path.iter().find(|(name, _)| ["gpu", "proof", "cluster", "key"].contains(&name.as_str()));
+    let searched = || {
+        let mut pairs = form_urlencoded::parse(query?.as_bytes());
+        pairs
+            .find(|(name, value)| name == "q" && value.starts_with("gpu_"))
+            .map(|(_, value)| value.into_owned())
+    };
+    named.map(|(_, value)| value.clone()).or_else(searched).map(|id| id.chars().take(64).collect())
+}
+
+/// Shows an answered request to the detectors. Every request of every route passes here, so none can forget it.
+fn saw(
+    app: &App,
+    spec: &Spec,
+    peer: SocketAddr,
+    shown: &Shown,
+    about: Option<String>,
+    result: &Result<Response, ApiError>,
+) {
+    let outcome = match result {
+        Ok(response) if response.status() == StatusCode::NOT_FOUND => Outcome::NotFound,
+        Ok(response) if response.status().is_client_error() => Outcome::Refused,
+        Ok(_) => Outcome::Done,
+        Err(ApiError::Refused(Refusal::Hidden)) => Outcome::NotFound,
+        Err(ApiError::Refused(Refusal::NotSignedIn)) => Outcome::NotNow,
+        Err(error) if is_recorded(spec, error) => Outcome::Refused,
+        Err(_) => Outcome::NotNow,
+    };
+    let asked = shown.trail.take();
+    if asked.is_empty() && is_dull(spec.action, outcome) {
+        return;
+    }
+    let who = shown.principal;
+    app.noticer.saw(Seen {
+        at: edge::now(),
+        route: spec.name.into(),
+        action: spec.action,
+        writes: spec.method != Method::Get,
+        by_somebody: !matches!(spec.credential, Credential::Nobody | Credential::MaybeSession),
+        key: who.and_then(|who| who.key()),
+        account: who.and_then(|who| who.account()),
+        machine: who.and_then(|who| who.machine()),
+        block: Block::of(peer.ip()),
+        outcome,
+        about,
+        asked,
+    });
 }
 
 /// Every refusal, and everything malformed that was sent to an endpoint that acts for somebody.

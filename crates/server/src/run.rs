@@ -28,6 +28,7 @@ use crate::{
     lanes::Lanes,
     listen::Serving,
     metrics::Metrics,
+    notice::{FreezeView, Noticer},
     outbound::{Outbound, SetupError},
     people::Provider,
     refusals::Recorder,
@@ -256,6 +257,8 @@ pub async fn serve(config: Config) -> Result<Running, ServeError> {
     let metrics = Arc::new(Metrics::default());
     let lanes = Lanes::start(&config, &store, &key, address).await?;
     let (recorder, writer) = Recorder::start(store.clone(), metrics.clone());
+    let freezes = FreezeView::load(&store).await?;
+    let (noticer, watching) = Noticer::start(&config, store.clone(), metrics.clone(), freezes, stop.clone());
     let app = Shared::new(
         config,
         authorities,
@@ -264,6 +267,7 @@ pub async fn serve(config: Config) -> Result<Running, ServeError> {
         key,
         metrics,
         recorder,
+        noticer,
         provider,
         lanes,
         stop,
@@ -275,6 +279,7 @@ pub async fn serve(config: Config) -> Result<Running, ServeError> {
     jobs::projection::project(&app).await?;
     jobs::placement::follow(&app).await?;
     let mut jobs = jobs::start(&app);
+    jobs.push(watching);
     // Not waited for: a provider that is away keeps nobody's machine out.
     jobs.extend(app.provider.clone().map(|p| tokio::spawn(p.keep_known(app.stop.clone()))));
     jobs.extend(certificate.keeper);

@@ -4,7 +4,7 @@
 
 mod net;
 
-use gangline_types::{AdapterKind, ClusterId, GpuId, Hash, KeyId, ProofId};
+use gangline_types::{AdapterKind, ClusterId, FreezeId, GpuId, Hash, IncidentId, KeyId, ProofId};
 use gangline_wire::{Credential, Media, Method, Spec, api::enrol::KeyKind, endpoints};
 use net::Net;
 
@@ -28,6 +28,8 @@ fn path_of(spec: &Spec, gpu: GpuId) -> String {
         .replace("{gpu}", &gpu.to_string())
         .replace("{proof}", &ProofId::from_bytes([1; 16]).to_string())
         .replace("{cluster}", &ClusterId::from_bytes([1; 16]).to_string())
+        .replace("{incident}", &IncidentId::from_bytes([1; 16]).to_string())
+        .replace("{freeze}", &FreezeId::from_bytes([1; 16]).to_string())
         .replace("{key}", &KeyId::from_bytes([1; 16]).to_string())
         .replace("{token}", &Hash([1; 32]).to_string())
         .replace("{period}", "0")
@@ -200,6 +202,8 @@ async fn a_stranger_s_valid_key_changes_nothing_and_sees_nothing() {
             ("name", "Eve"),
             ("enrolment", enrolment.as_str()),
             ("decision", "approve"),
+            ("state", "closed"),
+            ("target", "fleet"),
         ];
         let answer = net.form(&eve, &path, &fields).await;
         assert!([403, 404].contains(&answer.status), "{} for a renter: {}", spec.name, answer.status);

@@ -348,7 +348,7 @@ async fn what_one_key_did_is_undone_and_nothing_else() {
     name(&stolen, gpu, "owned").await;
 
     let operator = net.enrol(&net.operator, KeyKind::CommandLine).await;
-    let wish = |dry_run| serde_json::json!({"key": stolen.public().id(), "since": since, "dry_run": dry_run});
+    let wish = |dry_run| serde_json::json!({"doer": {"key": stolen.public().id()}, "since": since, "dry_run": dry_run});
     let path = "/api/v1/operate/restore";
     assert_eq!(net.call(&honest, "POST", path, &wish(false)).await.status, 403, "a machine restored");
     let planned: serde_json::Value = net.call(&operator, "POST", path, &wish(true)).await.json();

@@ -1,8 +1,8 @@
 //! Small helpers between Rust types and columns.
 
 use gangline_types::{
-    AccountId, ClusterId, EnrolmentId, GpuId, Hash, KeyId, LinkId, MachineId, MicroCredits, ProofId,
-    SessionId, UnixSeconds,
+    AccountId, ClusterId, EnrolmentId, FreezeId, GpuId, Hash, IncidentId, KeyId, LinkId, MachineId,
+    MicroCredits, ProofId, SessionId, UnixSeconds,
 };
 use serde::{Serialize, de::DeserializeOwned};
 use sqlx::{Row, sqlite::SqliteRow};
@@ -20,7 +20,19 @@ macro_rules! ids { ($($t:ty),+) => {$(
         fn of(bytes: [u8; 16]) -> Self { Self::from_bytes(bytes) }
     }
 )+}; }
-ids!(AccountId, MachineId, GpuId, KeyId, EnrolmentId, ProofId, ClusterId, SessionId, LinkId);
+ids!(
+    AccountId,
+    MachineId,
+    GpuId,
+    KeyId,
+    EnrolmentId,
+    ProofId,
+    ClusterId,
+    SessionId,
+    LinkId,
+    IncidentId,
+    FreezeId
+);
 
 /// Ids one after another: a list as one bound value, which a statement takes apart.
 pub(crate) fn packed<T: Id>(ids: &[T]) -> Vec<u8> {
@@ -41,6 +53,7 @@ pub(crate) trait Columns {
     fn text_or_none(&self, column: &str) -> Result<Option<String>, StoreError>;
     fn int(&self, column: &str) -> Result<u64, StoreError>;
     fn int_or_none(&self, column: &str) -> Result<Option<u64>, StoreError>;
+    fn real(&self, column: &str) -> Result<f64, StoreError>;
     fn word<T: DeserializeOwned>(&self, column: &str) -> Result<T, StoreError>;
     fn json<T: DeserializeOwned>(&self, column: &str) -> Result<T, StoreError>;
     fn json_or_none<T: DeserializeOwned>(&self, column: &str) -> Result<Option<T>, StoreError>;
@@ -80,6 +93,9 @@ impl Columns for SqliteRow {
     }
     fn int_or_none(&self, column: &str) -> Result<Option<u64>, StoreError> {
         self.try_get::<Option<i64>, _>(column).map(|n| n.map(|n| n as u64)).map_err(|_| read(column))
+    }
+    fn real(&self, column: &str) -> Result<f64, StoreError> {
+        self.try_get(column).map_err(|_| read(column))
     }
     fn word<T: DeserializeOwned>(&self, column: &str) -> Result<T, StoreError> {
         unword(&self.text(column)?).ok_or_else(|| read(column))

@@ -125,8 +125,10 @@ ids! {
     SessionId, "ses", "session";
     /// A one-time link. Never public.
     LinkId, "lnk", "link";
-    /// A refused request in the operator's records. Never public.
+    /// Something that was noticed and that somebody looks into. Never public.
     IncidentId, "inc", "incident";
+    /// A stop put to writes of a kind or by somebody. Told to those it stops.
+    FreezeId, "frz", "freeze";
 }
 
 impl KeyId {

@@ -60,6 +60,10 @@ actions! {
     RotateKey = "rotate_key";
     /// See the whole network as its operator.
     Operate = "operate";
+    /// Freeze and thaw, and say what becomes of incidents.
+    Contain = "contain";
+    /// Open incidents for what was noticed, freeze by rule, tell people.
+    Watch = "watch";
     /// Judge proofs and set what follows from them.
     Judge = "judge";
     /// Take a snapshot.

@@ -133,6 +133,14 @@ endpoints! {
     ApproveForm: Post "/approve", Session, DecideEnrolment, Html, Nothing, ApproveDecision => Raw, KIB;
     /// Operator's, supplier's or renter's console.
     ConsolePage: Get "/console", Session, ReadAccount, Html, Nothing, Nothing => Raw, 0;
+    /// The operator's security page: incidents, freezes, and a search of refusals.
+    SecurityPage: Get "/console/security", Session, Operate, Html, SecurityQuery, Nothing => Raw, 0;
+    /// Says what becomes of an incident.
+    IncidentForm: Post "/console/security/incidents/{incident}", Session, Contain, Html, Nothing, IncidentChoice => Raw, 2 * KIB;
+    /// Freezes, or shows what a freeze would stop.
+    FreezeForm: Post "/console/security/freezes", Session, Contain, Html, Nothing, FreezeChoice => Raw, 2 * KIB;
+    /// Lifts a freeze.
+    ThawForm: Post "/console/security/freezes/{freeze}/lift", Session, Contain, Html, Nothing, CsrfOnly => Raw, KIB;
     /// Makes a one-time link for a new or known account.
     InviteForm: Post "/console/invite", Session, Invite, Html, Nothing, InviteChoice => Raw, KIB;
     /// Ends a key.
@@ -195,8 +203,23 @@ endpoints! {
     RayProxy: Any "/api/v1/clusters/{cluster}/ray/{*path}", Key, UseCluster, Stream, Nothing, Nothing => Raw, 128 * MIB;
 
     // -- operators ----------------------------------------------------------------------------------------------
-    /// Undoes exactly what one key has called GPUs since a time; what others have set since stays.
+    /// Undoes exactly what a key, an account or a session has called GPUs since a time; what others have set
+    /// since stays.
     RestoreLabels: Post "/api/v1/operate/restore", Key, Operate, Json, Nothing, RestoreRequest => RestoreReport, 4 * KIB;
+    /// What was noticed, those that came last first, at most 200.
+    Incidents: Get "/api/v1/operate/incidents", Key, Operate, Json, IncidentsQuery, Nothing => Vec<IncidentView>, 0;
+    /// Says what becomes of an incident.
+    IncidentById: Post "/api/v1/operate/incidents/{incident}", Key, Contain, Json, Nothing, IncidentChange => Nothing, 4 * KIB;
+    /// What is and was frozen, newest first, at most 100.
+    FreezeList: Get "/api/v1/operate/freezes", Key, Operate, Json, Nothing, Nothing => Vec<FreezeView>, 0;
+    /// Freezes, or says what a freeze would stop. Heartbeats cannot be frozen.
+    FreezeMake: Post "/api/v1/operate/freezes", Key, Contain, Json, Nothing, FreezeRequest => FreezeAnswer, 4 * KIB;
+    /// Lifts a freeze.
+    FreezeLift: Delete "/api/v1/operate/freezes/{freeze}", Key, Contain, Json, Nothing, Nothing => Nothing, KIB;
+    /// Refused attempts, newest first, a page at a time by number.
+    Refusals: Get "/api/v1/operate/refusals", Key, Operate, Json, RecordsQuery, Nothing => Vec<RefusalView>, 0;
+    /// Permitted acts, newest first, a page at a time by number.
+    Acts: Get "/api/v1/operate/acts", Key, Operate, Json, RecordsQuery, Nothing => Vec<ActView>, 0;
 }
 
 #[cfg(test)]

@@ -1,20 +1,25 @@
-//! `gangline audit restore`: undoes exactly what one key has called GPUs since a time. What others have set
+//! `gangline audit restore`: undoes exactly what a key, an account or a session has called GPUs since a time. What others have set
 //! since stays, and what is undone is itself in the log.
 
 use std::path::PathBuf;
 
 use anyhow::Context;
-use gangline_types::{KeyId, UnixSeconds};
-use gangline_wire::{Nothing, api::operate::RestoreRequest, endpoints::RestoreLabels};
+use gangline_types::UnixSeconds;
+use gangline_wire::{
+    Nothing,
+    api::operate::{Doer, RestoreRequest},
+    endpoints::RestoreLabels,
+};
 
 use crate::{inert::inert_line, problem::Problem, rent::state::State};
 
 /// What `audit restore` is asked.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The key whose changes go, as the operator's console shows it.
-    #[arg(long, value_name = "KEY")]
-    actor: KeyId,
+    /// Whose changes go: the id of a key, of an account, or of a browser's session, as the operator's console and
+    /// the audit show it.
+    #[arg(long, value_name = "KEY|ACCOUNT|SESSION")]
+    actor: Doer,
     /// From this time on, for example 2026-11-22T13:05:00Z.
     #[arg(long, value_name = "TIME", value_parser = time)]
     since: UnixSeconds,
@@ -41,7 +46,7 @@ fn time(text: &str) -> Result<UnixSeconds, String> {
 /// When this machine is not logged in as an operator, or the server could not do it.
 pub async fn main(args: Args) -> anyhow::Result<()> {
     let client = State::open(args.data)?.client()?;
-    let request = RestoreRequest { key: args.actor, since: args.since, dry_run: args.dry_run };
+    let request = RestoreRequest { doer: args.actor, since: args.since, dry_run: args.dry_run };
     let report = client
         .call::<RestoreLabels>(&[], &Nothing {}, &request)
         .await

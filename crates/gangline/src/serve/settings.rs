@@ -6,7 +6,7 @@ use anyhow::Context;
 use gangline_guard::outbound::Exceptions;
 use gangline_server::{
     Config,
-    config::{Acme, BeatUdp, Connections, Oidc, Outbound, Tls},
+    config::{Acme, BeatUdp, Connections, Notice, Oidc, Outbound, Tls},
 };
 use gangline_types::MicroCredits;
 use gangline_wire::api::account::Role;
@@ -112,6 +112,17 @@ pub struct Settings {
     /// Start on books that `gangline fleet seed` filled with simulated machines: only in a network for tests.
     #[arg(long, env = "GANGLINE_ALLOW_SIMULATED", num_args = 0..=1, default_missing_value = "true", value_name = "YES")]
     pub allow_simulated: Option<bool>,
+    /// Whether alarms freeze by rule: a key that writes to what is another's, an account that reaches for more
+    /// GPUs than it has, names that change far more than ever. Heartbeats are never frozen [default: true].
+    #[arg(long, env = "GANGLINE_FREEZE_BY_RULE", num_args = 0..=1, default_missing_value = "true", value_name = "YES")]
+    pub freeze_by_rule: Option<bool>,
+    /// How long refused attempts are kept, in days [default: 90].
+    #[arg(long, value_name = "DAYS", env = "GANGLINE_REFUSALS_KEPT_DAYS")]
+    pub refusals_kept_days: Option<u32>,
+    /// How long their addresses are kept whole, in days; afterwards only the block they are from is (/24 of
+    /// IPv4, /48 of IPv6) [default: 14].
+    #[arg(long, value_name = "DAYS", env = "GANGLINE_ADDRESSES_KEPT_DAYS")]
+    pub addresses_kept_days: Option<u32>,
     /// People sign in through this OpenID Connect provider: its issuer, exactly as the provider writes it.
     /// https, or http on this machine alone. Its redirect address for this server is PUBLIC_URL/signin/callback,
     /// after signing out PUBLIC_URL/signin, for back-channel logout PUBLIC_URL/signin/backchannel. One-time
@@ -218,6 +229,9 @@ impl Settings {
             beat_url: self.beat_url.or(other.beat_url),
             banner: self.banner.or(other.banner),
             allow_simulated: self.allow_simulated.or(other.allow_simulated),
+            freeze_by_rule: self.freeze_by_rule.or(other.freeze_by_rule),
+            refusals_kept_days: self.refusals_kept_days.or(other.refusals_kept_days),
+            addresses_kept_days: self.addresses_kept_days.or(other.addresses_kept_days),
             oidc_issuer: self.oidc_issuer.or(other.oidc_issuer),
             oidc_client_id: self.oidc_client_id.or(other.oidc_client_id),
             oidc_client_secret_file: self.oidc_client_secret_file.or(other.oidc_client_secret_file),
@@ -345,6 +359,23 @@ impl Settings {
         Ok(Outbound { exceptions, ca_file: self.outbound_ca_file.clone() })
     }
 
+    /// What is done about what is noticed.
+    fn notice(&self) -> anyhow::Result<Notice> {
+        let default = Notice::default();
+        let days = |given: Option<u32>, default| match given {
+            Some(days) if !(1..=3650).contains(&days) => {
+                let what = format!("records that are kept for {days} days cannot be");
+                Err(Problem::usage(what).hint("choose 1 to 3650"))
+            }
+            given => Ok(given.unwrap_or(default)),
+        };
+        Ok(Notice {
+            freeze_by_rule: self.freeze_by_rule.unwrap_or(default.freeze_by_rule),
+            refusals_kept_days: days(self.refusals_kept_days, default.refusals_kept_days)?,
+            addresses_kept_days: days(self.addresses_kept_days, default.addresses_kept_days)?,
+        })
+    }
+
     /// The server's configuration.
     ///
     /// # Errors
@@ -355,6 +386,7 @@ impl Settings {
         let oidc = self.oidc()?;
         let tls = self.tls()?;
         let outbound = self.outbound()?;
+        let notice = self.notice()?;
         let config = Config {
             data: self.data.unwrap_or(default.data),
             listen: self.listen.unwrap_or(default.listen),
@@ -383,6 +415,7 @@ impl Settings {
                     .unwrap_or(default.connections.per_address_max),
             },
             outbound,
+            notice,
         };
         if !(1..=60).contains(&config.period_minutes) || 60 % config.period_minutes != 0 {
             return Err(Problem::usage(format!("a period of {} minutes cannot be", config.period_minutes))

@@ -43,6 +43,10 @@ impl<K: Ord + Clone, V> Bounded<K, V> {
     pub fn get(&self, key: &K) -> Option<&V> {
         self.values.get(key).map(|(_, value)| value)
     }
+    /// The keys that are held, in order.
+    pub fn keys(&self) -> impl Iterator<Item = &K> {
+        self.values.keys()
+    }
     /// How many keys are held.
     pub fn len(&self) -> usize {
         self.values.len()

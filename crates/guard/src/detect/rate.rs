@@ -224,6 +224,10 @@ impl<K: Ord + Clone> Rates<K> {
     pub fn new(rule: RateRule, keys_max: usize) -> Self {
         Self { rule, by_key: Bounded::new(keys_max) }
     }
+    /// The keys that are held, in order.
+    pub fn keys(&self) -> Vec<K> {
+        self.by_key.keys().cloned().collect()
+    }
     /// So many more events for `key`.
     pub fn counted(&mut self, at: UnixSeconds, key: &K, events: u64) -> Vec<Alarm> {
         let rule = self.rule;

@@ -223,7 +223,7 @@ macro_rules! names {
     ($($name:ident = $text:literal,)+) => {
         /// The schema's kinds of entities, and those entities of which there are a handful.
         #[derive(Debug)]
-        struct Names { $($name: EntityTypeName,)+ roles: [EntityUid; 3], jobs: [EntityUid; 5] }
+        struct Names { $($name: EntityTypeName,)+ roles: [EntityUid; 3], jobs: [EntityUid; 6] }
         impl Names {
             fn new() -> Result<Self, PolicyError> {
                 let name = |text: &str| text.parse::<EntityTypeName>().map_err(|e| PolicyError::Name(e.into()));

@@ -14,7 +14,7 @@ const OWN_MACHINE: MachineId = MachineId::from_bytes([3; 16]);
 const KEY: KeyId = KeyId::from_bytes([5; 16]);
 
 /// One actor of every kind, role and job, by name.
-pub(super) fn actors() -> Vec<(String, Principal)> {
+pub(crate) fn actors() -> Vec<(String, Principal)> {
     let (a, m, key) = (OWN, OWN_MACHINE, KEY);
     let session = gangline_types::SessionId::from_bytes([6; 16]);
     let mut who: Vec<(String, Principal)> = vec![

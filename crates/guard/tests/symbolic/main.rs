@@ -82,6 +82,19 @@ const BOUNDS: &[Bound] = &[
         at_most: r#"permit (principal == Who::Job::"setup", action, resource);"#,
     },
     Bound {
+        says: "only the watcher opens incidents and freezes by rule",
+        actions: &[Action::Watch],
+        at_most: r#"permit (principal == Who::Job::"watcher", action, resource);"#,
+    },
+    Bound {
+        says: "only an operator freezes, thaws and closes incidents",
+        actions: &[Action::Contain],
+        at_most: r#"permit (principal is Who::Person, action, resource)
+            when { principal.role == Who::Role::"operator" };
+            permit (principal is Who::CommandLine, action, resource)
+            when { principal.role == Who::Role::"operator" };"#,
+    },
+    Bound {
         says: "only an operator in a browser and the set-up at the console invite",
         actions: &[Action::Invite],
         at_most: r#"permit (principal == Who::Job::"setup", action, resource);

@@ -3,6 +3,7 @@
 
 mod operator;
 mod renter;
+mod security;
 mod sign_in;
 mod supplier;
 
@@ -10,6 +11,7 @@ use gangline_types::{ClusterId, GpuId, KeyId, MicroCredits, Seconds, UnixSeconds
 
 pub use operator::{AccountRow, FreshLink, MachineCounts, OperatorView, RefusalRow, operator};
 pub use renter::{ReceiptRow, RenterView, renter};
+pub use security::{FreezeRow, IncidentRow, SecurityView, StopPreview, security};
 pub use sign_in::{SignInView, sign_in, sign_out};
 pub use supplier::{MachineRow, MachineState, Statement, StatementLine, SupplierView, supplier};
 

@@ -26,6 +26,10 @@ pub struct OperatorView {
     pub accounts: Vec<AccountRow>,
     /// Refused requests, newest first.
     pub refusals: Vec<RefusalRow>,
+    /// Incidents that are not closed.
+    pub incidents: u64,
+    /// Freezes in force.
+    pub freezes: u64,
     /// How many requests were refused in the last 24 hours.
     pub refusals_day: u64,
     /// Keys, newest first.
@@ -88,8 +92,10 @@ pub struct RefusalRow {
     pub key: String,
     /// What it was tried on.
     pub resource: String,
-    /// The network address it came from.
+    /// The network address it came from, or its block.
     pub address: String,
+    /// How many attempts this stands for.
+    pub count: u64,
 }
 
 #[derive(Template)]

@@ -68,6 +68,7 @@ pub fn operator_view(w: &Words) -> OperatorView {
         key: w.say(key),
         resource: w.say(resource),
         address: w.say("198.51.100.7"),
+        count: 1 + i * 900,
     };
     let refusals = vec![
         refusal(
@@ -113,6 +114,8 @@ pub fn operator_view(w: &Words) -> OperatorView {
         machines: MachineCounts { registered: 2_410, connected: 2_048 },
         accounts: accounts.collect(),
         refusals,
+        incidents: 2,
+        freezes: 1,
         refusals_day: 1_284,
         keys: key_rows(&mut d, w, 4),
         clusters: cluster_rows(&mut d, w),
@@ -186,5 +189,57 @@ pub fn renter_view(w: &Words) -> RenterView {
         clusters: cluster_rows(&mut d, w),
         receipts,
         keys: key_rows(&mut d, w, 2),
+    }
+}
+
+pub fn security_view(w: &Words) -> SecurityView {
+    let mut d = Dice(11);
+    let states = ["open", "acknowledged", "closed"];
+    let incidents = states.iter().enumerate().map(|(i, state)| IncidentRow {
+        id: IncidentId::from_bytes(d.bytes()),
+        what: w.say("foreign touch"),
+        subject: w.say("key_1q5k9vt0e8r6a2n4m7c3x0b1dz"),
+        severity: "urgent".into(),
+        state: (*state).into(),
+        opened_at: UnixSeconds(NOW.0 - 900),
+        last_at: UnixSeconds(NOW.0 - 12 - i as u64),
+        count: 10_000 / (1 + i as u64),
+        account: w.say("acct_1q5k9vt0e8r6a2n4m7c3x0b1dz"),
+        from: w.say("198.51.100.0/24"),
+        action: w.say("label_gpu"),
+        resource: w.say("gpu_7h3k2m9c0v5w8x1z4a6b2d3e4f"),
+        note: w.say(if i == 0 { "" } else { "a script of a former owner" }),
+    });
+    let incidents = incidents.collect();
+    let freezes = [(None, None), (Some(NOW.plus(86_400)), None), (None, Some(UnixSeconds(NOW.0 - 5)))];
+    let freezes = freezes.iter().map(|(until, over)| FreezeRow {
+        id: FreezeId::from_bytes(d.bytes()),
+        target: w.say("key_1q5k9vt0e8r6a2n4m7c3x0b1dz"),
+        since: UnixSeconds(NOW.0 - 700),
+        until: *until,
+        made_by: w.say("job watcher"),
+        reason: w.say("foreign_touch by key_1q5k9vt0e8r6a2n4m7c3x0b1dz"),
+        over: *over,
+    });
+    SecurityView {
+        now: NOW,
+        incidents,
+        closed: true,
+        freezes: freezes.collect(),
+        stop: Some(StopPreview {
+            target: w.say("label_gpu"),
+            minutes: 15,
+            keys: 3,
+            accounts: 1,
+            machines: 2,
+            requests: 411,
+        }),
+        refusals: operator_view(w).refusals,
+        older: Some(77),
+        problem: Some(w.say("That is no id of a key or an account.")),
+        who: w.say("key_1"),
+        action: w.say("label_gpu"),
+        code: w.say("not_found"),
+        hours: Some(24),
     }
 }

@@ -436,6 +436,7 @@ pub fn gallery(w: &Words, theme: Theme) -> Vec<(&'static str, String)> {
         ("approve-decide", some(ApproveView::Decide(key_request(w)))),
         ("approve-approved", some(ApproveView::Approved(Asking::Machine))),
         ("approve-denied", some(ApproveView::Denied(Asking::CommandLine))),
+        ("security", security(&at("/console/security", Some(Role::Operator)), &security_view(w))),
         ("operator", operator(&at("/console", Some(Role::Operator)), &operator_view(w))),
         ("supplier", supplier(&at("/console", Some(Role::Supplier)), &supplier_view(w))),
         ("renter", renter(&at("/console", Some(Role::Renter)), &renter_view(w))),

@@ -79,7 +79,11 @@ pub fn start(app: &App) -> Vec<tokio::task::JoinHandle<()>> {
             Duration::from_secs(SWEEP_EVERY_SECONDS),
             |app| async move {
                 beats::forget_lanes(&app).await?;
-                Ok(app.store.sweep(&clusters::reconciler(edge::now())?).await?)
+                let (permit, kept) = (clusters::reconciler(edge::now())?, &app.config.notice);
+                let seconds = |days: u32| u64::from(days) * 24 * 3_600;
+                let (refusals, addresses) =
+                    (seconds(kept.refusals_kept_days), seconds(kept.addresses_kept_days));
+                Ok(app.store.sweep(&permit, refusals, addresses).await?)
             },
         )),
         tokio::spawn(again(

@@ -83,6 +83,8 @@ pub async fn conclude(
     });
     app.store.judge_proof(&judge_permit, row.proof, &outcome, &finding, opening).await?;
     let gpu = app.store.gpu(row.gpu).await?.ok_or_else(ApiError::hidden)?;
+    let claims = format!("{}, driver {}", gpu.claim.model, gpu.claim.driver);
+    app.noticer.judged(now, claims, outcome.verdict.is_err());
     let outcomes = app.store.outcomes(&judge_permit, row.gpu, gpu.round).await?;
     let judgement = judge(&gpu.claim, &outcomes);
     // All joining proofs are asked before a GPU is proven or suspect, so that its profile is a lower bound

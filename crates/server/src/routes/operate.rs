@@ -1,27 +1,223 @@
-//! What an operator does by command line.
+//! What an operator does by command line: undoes, looks into incidents, freezes and lifts, searches records.
 
-use gangline_guard::{act, policy::on};
+use axum::http::StatusCode;
+use gangline_guard::{
+    act,
+    freeze::Target,
+    notice::{Preview, recent},
+    policy::on,
+};
+use gangline_store::{IncidentState, NewFreeze, RecordQuery};
+use gangline_types::{FreezeId, IncidentId, Text};
 use gangline_wire::{
-    api::operate::{RestoreReport, RestoredName},
+    Nothing,
+    api::operate::{
+        ActView, FreezeAnswer, FreezePreview, FreezeView, IncidentView, RecordsQuery, RefusalView,
+        RestoreReport, RestoredName,
+    },
     endpoints as e,
 };
 
-use crate::{error::ApiError, request::Ctx, router::Api};
+use crate::{app::App, edge, error::ApiError, request::Ctx, router::Api};
+
+/// Records in one answer unless asked otherwise, and at most.
+const RECORDS: u32 = 100;
+const RECORDS_MAX: u32 = 500;
 
 pub(super) fn routes(api: Api) -> Api {
     api.json::<e::RestoreLabels, _, _>(restore)
+        .json::<e::Incidents, _, _>(incidents)
+        .json::<e::IncidentById, _, _>(change_incident)
+        .json::<e::FreezeList, _, _>(freezes)
+        .json::<e::FreezeMake, _, _>(freeze)
+        .json::<e::FreezeLift, _, _>(lift)
+        .json::<e::Refusals, _, _>(refusals)
+        .json::<e::Acts, _, _>(acts)
 }
 
 async fn restore(ctx: Ctx<e::RestoreLabels>) -> Result<RestoreReport, ApiError> {
     let permit = ctx.permit::<act::Operate>(on::Network)?;
     let wish = ctx.body;
     let restored = if wish.dry_run {
-        ctx.app.store.restorable_labels(&permit, wish.key, wish.since).await?
+        ctx.app.store.restorable_labels(&permit, wish.doer, wish.since).await?
     } else {
-        ctx.app.store.restore_labels(permit, wish.key, wish.since).await?
+        ctx.app.store.restore_labels(permit, wish.doer, wish.since).await?
     };
     ctx.app.changed();
     let restored =
         restored.into_iter().map(|r| RestoredName { gpu: r.gpu, before: r.before, after: r.after }).collect();
     Ok(RestoreReport { restored })
+}
+
+async fn incidents(ctx: Ctx<e::Incidents>) -> Result<Vec<IncidentView>, ApiError> {
+    let permit = ctx.permit::<act::Operate>(on::Network)?;
+    let rows = ctx.app.store.incidents(&permit, ctx.query.closed == Some(true)).await?;
+    let view = |row: gangline_store::IncidentRow| IncidentView {
+        incident: row.id,
+        what: row.what,
+        subject: row.subject,
+        severity: row.severity.as_str().to_owned(),
+        state: state_word(row.state).to_owned(),
+        opened_at: row.opened_at,
+        last_at: row.last_at,
+        count: row.count,
+        key: row.key,
+        account: row.account,
+        block: row.block,
+        action: row.action,
+        resource: row.resource,
+        seen: row.seen,
+        usual: row.usual,
+        note: row.note,
+    };
+    Ok(rows.into_iter().map(view).collect())
+}
+
+/// A state's word.
+pub fn state_word(state: IncidentState) -> &'static str {
+    match state {
+        IncidentState::Open => "open",
+        IncidentState::Acknowledged => "acknowledged",
+        IncidentState::Closed => "closed",
+    }
+}
+
+/// What somebody may say becomes of an incident.
+pub fn incident_state(word: &str) -> Result<IncidentState, ApiError> {
+    match word {
+        "acknowledged" => Ok(IncidentState::Acknowledged),
+        "closed" => Ok(IncidentState::Closed),
+        _ => Err(ApiError::bad(
+            StatusCode::UNPROCESSABLE_ENTITY,
+            "bad_state",
+            "an incident becomes acknowledged or closed",
+        )),
+    }
+}
+
+async fn change_incident(ctx: Ctx<e::IncidentById>) -> Result<Nothing, ApiError> {
+    let permit = ctx.permit::<act::Contain>(on::Network)?;
+    let id: IncidentId = ctx.param("incident")?;
+    let state = incident_state(ctx.body.state.as_str())?;
+    ctx.app.store.set_incident(permit, id, state, ctx.body.note.as_str()).await?;
+    Ok(Nothing {})
+}
+
+async fn freezes(ctx: Ctx<e::FreezeList>) -> Result<Vec<FreezeView>, ApiError> {
+    let permit = ctx.permit::<act::Operate>(on::Network)?;
+    let rows = ctx.app.store.freezes(&permit).await?;
+    let view = |row: gangline_store::FreezeRow| FreezeView {
+        freeze: row.freeze.id,
+        target: row.freeze.target.to_string(),
+        since: row.freeze.since,
+        until: row.freeze.until,
+        made_by: row.made_by,
+        reason: row.reason,
+        incident: row.incident,
+        lifted_at: row.lifted_at,
+    };
+    Ok(rows.into_iter().map(view).collect())
+}
+
+/// What somebody wrote, as a target.
+pub fn target(text: &str) -> Result<Target, ApiError> {
+    text.parse().map_err(|why: gangline_guard::freeze::TargetError| {
+        ApiError::bad_hint(
+            StatusCode::UNPROCESSABLE_ENTITY,
+            "bad_target",
+            why.to_string(),
+            "heartbeats, proofs, running clusters and the ending of keys and hires cannot be frozen",
+        )
+    })
+}
+
+/// What a freeze of `target` would have stopped.
+pub fn preview(app: &App, target: &Target) -> FreezePreview {
+    let Preview { keys, accounts, machines, requests } = app.noticer.preview(target, edge::now());
+    FreezePreview { minutes: recent::MINUTES, keys, accounts, machines, requests }
+}
+
+/// A freeze that somebody asked for.
+pub fn wished(
+    now: gangline_types::UnixSeconds,
+    target: Target,
+    reason: &Text<240>,
+    seconds: Option<u64>,
+) -> NewFreeze {
+    NewFreeze {
+        id: FreezeId::from_bytes(edge::random()),
+        target,
+        until: seconds.map(|seconds| now.plus(seconds)),
+        reason: reason.to_string(),
+        incident: None,
+    }
+}
+
+async fn freeze(ctx: Ctx<e::FreezeMake>) -> Result<FreezeAnswer, ApiError> {
+    let permit = ctx.permit::<act::Contain>(on::Network)?;
+    let target = target(ctx.body.target.as_str())?;
+    let preview = preview(&ctx.app, &target);
+    if ctx.body.dry_run {
+        return Ok(FreezeAnswer { freeze: None, preview });
+    }
+    let new = wished(ctx.now, target, &ctx.body.reason, ctx.body.seconds.map(|seconds| seconds.0));
+    let made = ctx.app.store.freeze(permit, &new).await?;
+    ctx.app.noticer.freezes().reload(&ctx.app.store).await?;
+    Ok(FreezeAnswer { freeze: Some(made), preview })
+}
+
+async fn lift(ctx: Ctx<e::FreezeLift>) -> Result<Nothing, ApiError> {
+    let permit = ctx.permit::<act::Contain>(on::Network)?;
+    ctx.app.store.thaw(permit, ctx.param("freeze")?).await?;
+    ctx.app.noticer.freezes().reload(&ctx.app.store).await?;
+    Ok(Nothing {})
+}
+
+fn query(asked: &RecordsQuery) -> RecordQuery {
+    RecordQuery {
+        key: asked.key,
+        account: asked.account,
+        action: asked.action.as_ref().map(ToString::to_string),
+        code: asked.code.as_ref().map(ToString::to_string),
+        from: asked.from,
+        to: asked.to,
+        before: asked.before,
+        limit: asked.limit.unwrap_or(RECORDS).clamp(1, RECORDS_MAX),
+    }
+}
+
+async fn refusals(ctx: Ctx<e::Refusals>) -> Result<Vec<RefusalView>, ApiError> {
+    let permit = ctx.permit::<act::Operate>(on::Network)?;
+    let rows = ctx.app.store.refusals(&permit, &query(&ctx.query)).await?;
+    let view = |row: gangline_store::RefusalRow| RefusalView {
+        number: row.id,
+        at: row.at,
+        actor: row.actor,
+        key: row.key,
+        account: row.account,
+        count: row.count,
+        action: row.action,
+        request: row.request,
+        address: row.address,
+        code: row.code,
+        message: row.message,
+    };
+    Ok(rows.into_iter().map(view).collect())
+}
+
+async fn acts(ctx: Ctx<e::Acts>) -> Result<Vec<ActView>, ApiError> {
+    let permit = ctx.permit::<act::Operate>(on::Network)?;
+    let rows = ctx.app.store.acts(&permit, &query(&ctx.query)).await?;
+    let view = |row: gangline_store::AuditRow| ActView {
+        number: row.id,
+        at: row.at,
+        actor: row.actor,
+        key: row.key,
+        account: row.account,
+        action: row.action,
+        resource: row.resource,
+        reason: row.reason,
+        detail: row.detail,
+    };
+    Ok(rows.into_iter().map(view).collect())
 }

@@ -2,7 +2,8 @@
 //! one actor did can be undone, and nothing that others did.
 
 use gangline_guard::{Permit, act};
-use gangline_types::{GpuId, KeyId, Label, UnixSeconds};
+use gangline_types::{AccountId, GpuId, KeyId, Label, SessionId, UnixSeconds};
+pub use gangline_wire::api::operate::Doer;
 
 use crate::{Store, StoreError, books::answered};
 
@@ -15,6 +16,10 @@ pub struct LabelChange {
     pub at: UnixSeconds,
     /// The key that signed for it; none for a browser's session.
     pub key: Option<KeyId>,
+    /// The account behind it; none where that was not written down yet.
+    pub account: Option<AccountId>,
+    /// The browser's session, if it was one.
+    pub session: Option<SessionId>,
     /// Who, in the words of the audit.
     pub actor: String,
     /// What it was called.
@@ -35,11 +40,11 @@ pub struct RestoredLabel {
 }
 
 answered! { Store,
-    /// What a key has called GPUs since then, oldest first.
+    /// What a key, account or session has called GPUs since then, oldest first.
     async fn label_changes(
         &self,
         permit: &Permit<act::Operate>,
-        key: KeyId,
+        doer: Doer,
         since: UnixSeconds,
     ) -> Result<Vec<LabelChange>, StoreError>;
 
@@ -47,16 +52,16 @@ answered! { Store,
     async fn restorable_labels(
         &self,
         permit: &Permit<act::Operate>,
-        key: KeyId,
+        doer: Doer,
         since: UnixSeconds,
     ) -> Result<Vec<RestoredLabel>, StoreError>;
 
-    /// Undoes exactly what a key has called GPUs since then: each is called as if the key had not touched it.
+    /// Undoes exactly what somebody has called GPUs since then: each is called as if they had not touched it.
     /// What others have set since stays. Twice is once.
     async fn restore_labels(
         &self,
         permit: Permit<act::Operate>,
-        key: KeyId,
+        doer: Doer,
         since: UnixSeconds,
     ) -> Result<Vec<RestoredLabel>, StoreError>;
 }

@@ -1,13 +1,68 @@
 //! Refused attempts, and what is kept for how long.
 
 use gangline_guard::{Permit, act, audit::RefusedAttempt};
-use gangline_types::UnixSeconds;
+use gangline_types::{AccountId, KeyId, UnixSeconds};
 
 use crate::{Store, StoreError, books::answered};
 
-/// A refused attempt for the operator's console.
+/// Which refused attempts or permitted acts. What is not given is not looked at.
+#[derive(Clone, Debug, Default)]
+pub struct RecordQuery {
+    /// By this key.
+    pub key: Option<KeyId>,
+    /// By this account.
+    pub account: Option<AccountId>,
+    /// Of this action.
+    pub action: Option<String>,
+    /// Refused with this code; means nothing for acts.
+    pub code: Option<String>,
+    /// From then on.
+    pub from: Option<UnixSeconds>,
+    /// Before then.
+    pub to: Option<UnixSeconds>,
+    /// Only what was written down before the one with this number.
+    pub before: Option<u64>,
+    /// At most so many.
+    pub limit: u32,
+}
+
+/// The same for acts.
+pub type AuditQuery = RecordQuery;
+
+/// A permitted act.
+#[derive(Clone, Debug)]
+pub struct AuditRow {
+    /// Its number, rising.
+    pub id: u64,
+    /// When it was permitted.
+    pub at: UnixSeconds,
+    /// Who, in words.
+    pub actor: String,
+    /// The key that signed, if one did.
+    pub key: Option<KeyId>,
+    /// The account, if one is behind it.
+    pub account: Option<AccountId>,
+    /// What.
+    pub action: String,
+    /// On what.
+    pub resource: String,
+    /// By which policy.
+    pub reason: String,
+    /// What was done.
+    pub detail: String,
+}
+
+/// A refused attempt for the operator's console, or several that are alike.
 #[derive(Clone, Debug)]
 pub struct RefusalRow {
+    /// Its number, rising.
+    pub id: u64,
+    /// The key that was verified or claimed.
+    pub key: Option<KeyId>,
+    /// The account, where it was established.
+    pub account: Option<AccountId>,
+    /// How many attempts this stands for.
+    pub count: u64,
     /// When.
     pub at: UnixSeconds,
     /// Who, as far as was established.
@@ -28,16 +83,33 @@ answered! { Store,
     /// Writes refused attempts down. They are the guard's own record and need no permit.
     async fn refused(&self, attempts: &[RefusedAttempt]) -> Result<(), StoreError>;
 
-    /// The newest refusals, at most 100.
-    async fn refusals(&self, permit: &Permit<act::Operate>) -> Result<Vec<RefusalRow>, StoreError>;
+    /// Refusals, newest first.
+    async fn refusals(
+        &self,
+        permit: &Permit<act::Operate>,
+        query: &RecordQuery,
+    ) -> Result<Vec<RefusalRow>, StoreError>;
 
-    /// How many were refused since then.
+    /// Permitted acts, newest first.
+    async fn acts(
+        &self,
+        permit: &Permit<act::Operate>,
+        query: &AuditQuery,
+    ) -> Result<Vec<AuditRow>, StoreError>;
+
+    /// How many attempts were refused since then.
     async fn refusals_since(
         &self,
         permit: &Permit<act::Operate>,
         since: UnixSeconds,
     ) -> Result<u64, StoreError>;
 
-    /// Forgets what is past keeping: old refusals, ended sessions, used links, decided requests.
-    async fn sweep(&self, permit: &Permit<act::Reconcile>) -> Result<(), StoreError>;
+    /// Forgets what is past keeping: old refusals, ended sessions, used links, decided requests; and of refusals
+    /// older than `addresses_seconds` all of the address but its block.
+    async fn sweep(
+        &self,
+        permit: &Permit<act::Reconcile>,
+        kept_seconds: u64,
+        addresses_seconds: u64,
+    ) -> Result<(), StoreError>;
 }

@@ -3,7 +3,7 @@
 use gangline_guard::{Act, Permit};
 use sqlx::SqliteConnection;
 
-use crate::StoreError;
+use crate::{StoreError, sql::Id};
 
 /// Leaves the audit row of a permitted write, in its transaction.
 pub(crate) async fn audit<A: Act>(
@@ -12,9 +12,12 @@ pub(crate) async fn audit<A: Act>(
     detail: &str,
 ) -> Result<(), StoreError> {
     let entry = permit.audit_entry();
-    sqlx::query("INSERT INTO audit (at, actor, action, resource, reason, detail) VALUES (?, ?, ?, ?, ?, ?)")
+    sqlx::query("INSERT INTO audit (at, actor, key, account, session, action, resource, reason, detail) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)")
         .bind(entry.at.0 as i64)
         .bind(entry.actor)
+        .bind(entry.key.map(|key| key.blob()))
+        .bind(entry.account.map(|account| account.blob()))
+        .bind(entry.session.map(|session| session.blob()))
         .bind(entry.action.as_str())
         .bind(entry.resource)
         .bind(entry.reason)

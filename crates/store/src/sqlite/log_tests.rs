@@ -2,7 +2,7 @@
 //! somebody changes either file.
 
 use gangline_guard::{
-    Actor, Job, SessionRecord, act,
+    Actor, Freezes, Job, SessionRecord, act,
     authenticate::session,
     log::{
         Checkpoint, Edge, Entry, Event, Kind, TilePath,
@@ -19,7 +19,7 @@ use gangline_types::{AccountId, GpuId, Hash, KeyId, Label, MachineId, SessionId,
 use gangline_wire::{SigningKey, api::account::Role};
 use zeroize::Zeroizing;
 
-use crate::{InviteTarget, NewLink, StoreError, sql::Id, sqlite::SqliteStore};
+use crate::{Doer, InviteTarget, NewLink, StoreError, sql::Id, sqlite::SqliteStore};
 
 const NOW: UnixSeconds = UnixSeconds(1_795_000_000);
 const OWNER: AccountId = AccountId::from_bytes([1; 16]);
@@ -55,11 +55,10 @@ impl World {
     }
 
     async fn label(&self, label: &str) {
-        let who = session(SessionRecord {
-            session: SessionId::from_bytes([4; 16]),
-            account: OWNER,
-            role: Role::Supplier,
-        });
+        let who = session(
+            SessionRecord { session: SessionId::from_bytes([4; 16]), account: OWNER, role: Role::Supplier },
+            &Freezes::default(),
+        );
         let gpu = on::Gpu { gpu: GPU, machine: MACHINE, account: OWNER };
         let permit = permit::<act::LabelGpu>(&who, gpu, NOW).unwrap();
         self.store.label_gpu(permit, &Label::new(label).unwrap()).await.unwrap();
@@ -133,11 +132,14 @@ async fn what_is_written_is_published_and_holds_together() {
     assert!(entries.iter().all(|e| e.event == event && e.at == NOW));
 
     // The books open what the public copy has sealed, for the operator.
-    let operator = session(SessionRecord {
-        session: SessionId::from_bytes([9; 16]),
-        account: AccountId::from_bytes([9; 16]),
-        role: Role::Operator,
-    });
+    let operator = session(
+        SessionRecord {
+            session: SessionId::from_bytes([9; 16]),
+            account: AccountId::from_bytes([9; 16]),
+            role: Role::Operator,
+        },
+        &Freezes::default(),
+    );
     let permit = permit::<act::Operate>(&operator, on::Network, NOW).unwrap();
     let opening = world.store.log_opening(&permit, 7).await.unwrap().unwrap();
     assert_eq!(opening.seal(), entries[7].sealed);
@@ -311,20 +313,23 @@ async fn labels_go_back_to_what_they_were_without_one_actor() {
         .unwrap();
     }
     sqlx::query("UPDATE gpu SET label = 'y'").execute(&world.store.write).await.unwrap();
-    let operator = session(SessionRecord {
-        session: SessionId::from_bytes([9; 16]),
-        account: AccountId::from_bytes([9; 16]),
-        role: Role::Operator,
-    });
+    let operator = session(
+        SessionRecord {
+            session: SessionId::from_bytes([9; 16]),
+            account: AccountId::from_bytes([9; 16]),
+            role: Role::Operator,
+        },
+        &Freezes::default(),
+    );
     let operate = || permit::<act::Operate>(&operator, on::Network, NOW.plus(9)).unwrap();
     let store = &world.store;
-    assert_eq!(store.label_changes(&operate(), stolen, NOW).await.unwrap().len(), 2);
-    assert_eq!(store.label_changes(&operate(), stolen, NOW.plus(6)).await.unwrap(), []);
-    let planned = store.restorable_labels(&operate(), stolen, NOW).await.unwrap();
+    assert_eq!(store.label_changes(&operate(), Doer::Key(stolen), NOW).await.unwrap().len(), 2);
+    assert_eq!(store.label_changes(&operate(), Doer::Key(stolen), NOW.plus(6)).await.unwrap(), []);
+    let planned = store.restorable_labels(&operate(), Doer::Key(stolen), NOW).await.unwrap();
     assert_eq!(planned.len(), 1);
     assert_eq!((planned[0].before.as_str(), planned[0].after.as_str()), ("y", "hers"));
-    assert_eq!(store.restore_labels(operate(), stolen, NOW).await.unwrap(), planned);
-    assert_eq!(store.restore_labels(operate(), stolen, NOW).await.unwrap(), [], "twice is once");
+    assert_eq!(store.restore_labels(operate(), Doer::Key(stolen), NOW).await.unwrap(), planned);
+    assert_eq!(store.restore_labels(operate(), Doer::Key(stolen), NOW).await.unwrap(), [], "twice is once");
     let label: String = sqlx::query_scalar("SELECT label FROM gpu").fetch_one(&store.read).await.unwrap();
     assert_eq!(label, "hers");
     world.integrate().await.unwrap();

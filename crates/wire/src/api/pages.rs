@@ -1,6 +1,6 @@
 //! Forms of the server-drawn pages.
 
-use gangline_types::{AccountId, EnrolmentId, Label};
+use gangline_types::{AccountId, EnrolmentId, Label, Text};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -90,4 +90,57 @@ pub struct LabelChoice {
     /// The name; empty takes it away.
     #[serde(default)]
     pub label: Label,
+}
+
+/// What the security page is searched for, as somebody typed it: what is no id or word is shown as such.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+pub struct SecurityQuery {
+    /// A key's or an account's id.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub who: Option<Text<64>>,
+    /// An action.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub action: Option<Text<32>>,
+    /// A refusal's code.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub code: Option<Text<32>>,
+    /// Only of the last so many hours.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hours: Option<u32>,
+    /// Only what was written down before this number.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub before: Option<u64>,
+    /// Show what a freeze of this would stop.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub freeze: Option<Text<64>>,
+    /// Closed incidents too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub closed: Option<bool>,
+}
+
+/// What becomes of an incident.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct IncidentChoice {
+    /// The session's form token.
+    pub csrf: String,
+    /// `acknowledged` or `closed`.
+    pub state: Text<16>,
+    /// Why, in a sentence.
+    #[serde(default)]
+    pub note: Text<240>,
+}
+
+/// What to freeze.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct FreezeChoice {
+    /// The session's form token.
+    pub csrf: String,
+    /// A key's id, an account's id, an action, or `fleet`.
+    pub target: Text<64>,
+    /// Why, in a sentence.
+    #[serde(default)]
+    pub reason: Text<240>,
+    /// For how many hours; until it is lifted unless given.
+    #[serde(default)]
+    pub hours: Option<u32>,
 }

@@ -163,6 +163,9 @@ pub async fn run(world: &mut World) -> anyhow::Result<String> {
     }
     world.narrator.say(&format!("The operator's console shows {attributed} refusals of Mallory's key {key}, and the forged ones by whom they claimed to be."));
 
+    let noticed = noticed(world, &key).await?;
+    world.narrator.say(&noticed);
+
     plan.phase = Phase::Injection;
     attempts.extend(act(world, &plan).await?);
     let fake = attempts.iter().find_map(|attempt| attempt.gpu);
@@ -188,9 +191,36 @@ pub async fn run(world: &mut World) -> anyhow::Result<String> {
     }
     let requests: u64 = attempts.iter().map(|attempt| attempt.requests).sum();
     Ok(format!(
-        "{} kinds of attack with {requests} requests, all stopped; {} rows of GPUs, snapshots and accounts are as before; {attributed} refusals attributed to the attacker's key on the operator's console; {standing}",
+        "{} kinds of attack with {requests} requests, all stopped; {} rows of GPUs, snapshots and accounts are as before; {attributed} refusals attributed to the attacker's key on the operator's console; its writes were frozen by rule, and its beats were not; {standing}",
         attempts.len(),
         before.len()
+    ))
+}
+
+/// The security page tells of the attacker's key, whose writes were frozen by rule. Then the operator lifts it,
+/// to see what else is tried.
+async fn noticed(world: &mut World, key: &str) -> anyhow::Result<String> {
+    let mut page = String::new();
+    for _ in 0..60 {
+        page = world.browser("operator")?.get("/console/security").await?.text;
+        let incident = page.contains("foreign touch") && page.matches(key).count() >= 2;
+        if incident && page.contains("/lift\"") {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(250)).await;
+    }
+    let lifts: Vec<_> =
+        html::forms(&page).into_iter().filter(|form| form.action.ends_with("/lift")).collect();
+    ensure!(
+        page.contains("foreign touch") && !lifts.is_empty(),
+        "the operator's security page tells of no foreign touch by {key}, or nothing is frozen"
+    );
+    for form in &lifts {
+        world.browser("operator")?.press(form, &[]).await?;
+    }
+    Ok(format!(
+        "The operator's security page has an incident with Mallory's key, and {} made by rule. Suppose the operator lifts them, to see what else Mallory tries.",
+        if lifts.len() == 1 { "a freeze".to_owned() } else { format!("{} freezes", lifts.len()) }
     ))
 }
 

@@ -85,6 +85,9 @@ fn no_such_code(ctx: &Ctx<e::ApprovePage>, typed: &str) -> Response {
         RefusedAttempt {
             at: ctx.now,
             actor: ctx.actor.principal().to_string(),
+            key: None,
+            account: ctx.actor.principal().account(),
+            count: 1,
             action: e::ApprovePage::SPEC.action,
             request: "GET /approve".to_owned(),
             address: ctx.peer.ip().to_string(),

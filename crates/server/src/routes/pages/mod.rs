@@ -17,6 +17,7 @@ mod labels;
 mod operator;
 mod reference;
 mod renter;
+mod security;
 mod sign_in;
 mod snapshots;
 mod supplier;
@@ -52,6 +53,10 @@ pub fn routes(api: Api) -> Api {
         .raw::<e::ApprovePage, _, _>(approve::show)
         .raw::<e::ApproveForm, _, _>(approve::decide)
         .raw::<e::ConsolePage, _, _>(console::show)
+        .raw::<e::SecurityPage, _, _>(security::show)
+        .raw::<e::IncidentForm, _, _>(security::change_incident)
+        .raw::<e::FreezeForm, _, _>(security::freeze_form)
+        .raw::<e::ThawForm, _, _>(security::lift)
         .raw::<e::InviteForm, _, _>(invite::make)
         .raw::<e::RevokeKeyForm, _, _>(keys::revoke)
         .raw::<e::LabelGpuForm, _, _>(labels::label)

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use axum::response::Response;
 use gangline_guard::{act, policy::on};
 use gangline_pages::{AccountRow, FreshLink, MachineCounts, OperatorView, RefusalRow};
+use gangline_store::RecordQuery;
 use gangline_types::{AccountId, UnixSeconds};
 use gangline_wire::Endpoint;
 
@@ -38,20 +39,27 @@ pub async fn show<E: Endpoint>(ctx: &Ctx<E>, fresh_link: Option<FreshLink>) -> R
         key_row(row, account, now)
     });
     let clusters = store.all_clusters(&permit).await?;
-    let refusals = store.refusals(&permit).await?.into_iter().map(|r| RefusalRow {
-        at: r.at,
-        reason: r.code,
-        action: r.action,
-        key: r.actor,
-        resource: r.request,
-        address: r.address,
-    });
+    let refusals = store
+        .refusals(&permit, &RecordQuery { limit: 100, ..RecordQuery::default() })
+        .await?
+        .into_iter()
+        .map(|r| RefusalRow {
+            at: r.at,
+            reason: r.code,
+            action: r.action,
+            key: r.actor,
+            resource: r.request,
+            address: r.address,
+            count: r.count,
+        });
     let view = OperatorView {
         now,
         notice: None,
         fresh_link,
         totals: store.public().totals().await?,
         machines: MachineCounts { registered, connected },
+        incidents: store.incidents(&permit, false).await?.len() as u64,
+        freezes: ctx.app.noticer.freezes().current().all().len() as u64,
         refusals: refusals.collect(),
         refusals_day: store.refusals_since(&permit, ago(now, DAY_SECONDS)).await?,
         keys: keys.collect(),
