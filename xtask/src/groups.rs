@@ -44,6 +44,7 @@ pub const GROUPS: &[Group] = &[
             heavy(root, "proof", 10, &[])
         },
     },
+    Group { name: "bench", checks: "that the bench measures every row, beside its peers", run: bench },
     Group { name: "faults", checks: "that a worker killed under a renter's job costs nobody", run: faulty },
     Group {
         name: "beats",
@@ -73,6 +74,7 @@ const HEAVY: &[Heavy] = &[
     Heavy { group: "proof", package: "gangline-proof", target: "heavy_proof_timing" },
     Heavy { group: "faults", package: "gangline", target: "heavy_killed" },
     Heavy { group: "beats", package: "gangline", target: "heavy_beats" },
+    Heavy { group: "bench", package: "gangline", target: "heavy_bench" },
 ];
 
 impl Heavy {
@@ -230,6 +232,28 @@ fn faulty(root: &Path) -> Result<bool> {
 
 fn beats(root: &Path) -> Result<bool> {
     heavy(root, "beats", 20, &[])
+}
+
+/// The version of DuckDB that the bench is compared with.
+const DUCKDB: &str = "2.0.1";
+
+fn bench(root: &Path) -> Result<bool> {
+    install::ensure(install::PEERS);
+    let folder = workspace::cache()?.join(format!("tools/duckdb-{DUCKDB}"));
+    let python = folder.join("bin/python");
+    if !folder.join("complete").is_file() {
+        println!("Making the environment of DuckDB {DUCKDB} in {}", folder.display());
+        let mut make = program("/usr/bin/python3", root);
+        make.args(["-m", "venv", "--clear"]).arg(&folder);
+        let mut install = program(&python, root);
+        install.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"]);
+        install.arg(format!("duckdb=={DUCKDB}"));
+        if !succeeds(make, 5)? || !succeeds(install, 10)? {
+            return Ok(false);
+        }
+        fs::write(folder.join("complete"), "").context("cannot mark DuckDB's environment complete")?;
+    }
+    heavy(root, "bench", 15, &[("GANGLINE_BENCH_PYTHON", python)])
 }
 
 fn oidc(root: &Path) -> Result<bool> {

@@ -63,6 +63,21 @@ pub const ACME: &[SystemPackage] = &[SystemPackage {
     present: || find("pebble").is_some() && find("pebble-challtestsrv").is_some(),
 }];
 
+/// What the bench is compared with; DuckDB comes into an environment of its own.
+pub const PEERS: &[SystemPackage] = &[
+    SystemPackage {
+        name: "redis-server",
+        why: "keeps signs of life in memory, as others do",
+        present: || find("redis-server").is_some(),
+    },
+    SystemPackage {
+        name: "etcd-server",
+        why: "keeps them on disk, as others do",
+        present: || find("etcd").is_some(),
+    },
+    SystemPackage { name: "python3-venv", why: "makes DuckDB's environment", present: has_python_venv },
+];
+
 /// What runs the identity provider of the sign-in tests.
 pub const NODE: &[SystemPackage] = &[
     SystemPackage { name: "nodejs", why: "runs the identity provider", present: || find("node").is_some() },

@@ -4,6 +4,7 @@
 //! Knows which word starts what, how failures are told and which exit code follows; nothing else.
 
 mod audit;
+mod bench;
 mod demo;
 mod fleet;
 mod guard;
@@ -64,7 +65,12 @@ enum Command {
     /// See how well proofs tell GPUs apart, and judge measurements of your own.
     Proof(proof::Args),
     /// Simulated machines for tests of load.
-    Fleet(fleet::Args),
+    Fleet(Box<fleet::Args>),
+    /// What beats, snapshots, placement and pages cost, beside peers that are installed.
+    Bench(bench::Args),
+    /// Sends datagrams back; the bench starts it.
+    #[command(hide = true)]
+    BenchEcho,
     /// Watch a whole network on this machine: join, prove, earn, rent, and attacks that fail.
     Demo(Box<demo::Args>),
     /// The main process inside a sandbox; the worker starts it.
@@ -90,7 +96,9 @@ impl Command {
             Self::Witness(args) => audit::witness::main(args),
             Self::Guard(args) => guard::main(args),
             Self::Proof(args) => proof::main(args),
-            Self::Fleet(args) => fleet::main(args),
+            Self::Fleet(args) => fleet::main(*args),
+            Self::Bench(args) => bench::main(&args),
+            Self::BenchEcho => bench::echo(),
             Self::Demo(args) => demo::main(*args),
             Self::Node => gangline_worker::node::run(gangline_worker::node::NodeArgs {}),
             Self::AdapterProbe => worker::adapter_probe(),

@@ -10,6 +10,7 @@ pub mod groups;
 pub mod lifecycle;
 pub mod merkle;
 pub mod metering;
+pub mod months;
 pub mod placement;
 pub mod reference;
 pub mod robust;

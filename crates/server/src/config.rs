@@ -35,6 +35,8 @@ pub struct Config {
     pub banner: Option<String>,
     /// Make a new sign-in link for the operator even if one was used before.
     pub operator_link: bool,
+    /// How long uptime is kept, in days.
+    pub uptime_days: u32,
     /// Start on books that hold simulated machines, and show them.
     pub allow_simulated: bool,
     /// Where to take beats by UDP; none: not.
@@ -191,6 +193,7 @@ impl Default for Config {
             key_overlap_seconds: 900,
             banner: None,
             operator_link: false,
+            uptime_days: 400,
             allow_simulated: false,
             beat_udp: BeatUdp::Beside,
             beat_udp_public: None,

@@ -4,14 +4,18 @@
 //! They are marked in the books and wherever they show, and a server does not start on books that hold any unless
 //! its operator allows it.
 
-use std::{collections::BTreeSet, path::Path};
-
-use gangline_guard::{Actor, Job, act, permit::permit, policy::on};
-use gangline_store::{SimulatedMachine, Store};
-use gangline_types::{
-    AccountId, AdapterKind, Backend, GpuClaim, GpuId, Hash, MachineId, MicroCredits, Profile, Standing, Text,
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    path::Path,
 };
-use gangline_wire::{SigningKey, api::machine::Offer};
+
+use gangline_guard::{Actor, Job, act, beat::Line, permit::permit, policy::on};
+use gangline_store::{Journal, SimulatedMachine, Store};
+use gangline_types::{
+    AccountId, AdapterKind, Backend, GpuClaim, GpuId, Hash, Hour, MachineId, MicroCredits, Profile, Standing,
+    Text, UptimeHour,
+};
+use gangline_wire::{SigningKey, api::machine::Offer, beat::Epoch};
 
 use crate::{edge, run::ServeError};
 
@@ -156,6 +160,49 @@ pub async fn fill(
     while store.project(&project).await?.more {}
     store.close().await;
     Ok(())
+}
+
+/// What the books of a server that does not run hold of these hours, together with what its intake had on disk and
+/// had not folded in.
+///
+/// # Errors
+/// When the folder is in use or cannot be read.
+pub async fn books(
+    data: &Path,
+    hours: &[Hour],
+) -> Result<BTreeMap<Hour, HashMap<GpuId, UptimeHour>>, ServeError> {
+    let store = Store::open(data).await?;
+    let setup = permit::<act::Simulate>(&Actor::job(Job::Setup), on::Network, edge::now())
+        .map_err(crate::error::ApiError::from)?;
+    let mut all: BTreeMap<Hour, HashMap<GpuId, UptimeHour>> = BTreeMap::new();
+    for hour in hours {
+        all.insert(*hour, store.hour_of_all(&setup, *hour).await?.into_iter().collect());
+    }
+    let lanes = store.lanes(Epoch(0)).await?;
+    let lanes: HashMap<_, _> = lanes.into_iter().map(|lane| (lane.grant.alias(), lane.gpus)).collect();
+    let mut add = |gpu: GpuId, hour: Hour, bits: UptimeHour| {
+        if let Some(known) = all.get_mut(&hour) {
+            let held = known.entry(gpu).or_default();
+            *held = held.merge(bits);
+        }
+    };
+    let (_, lines) = Journal::open(data).await?;
+    for line in lines {
+        match line {
+            Line::Frame { alias, minute, gpus, .. } => {
+                let lane = lanes.get(&alias).map(Vec::as_slice).unwrap_or_default();
+                for (at, (gpu, _)) in lane.iter().enumerate() {
+                    if gpus >> at & 1 == 1 {
+                        add(*gpu, minute.hour(), UptimeHour::default().with(minute.of_hour()));
+                    }
+                }
+            }
+            Line::Report { gpu, hour, bits } => add(gpu, hour, bits),
+            Line::Up(_) => {}
+        }
+    }
+    store.close().await;
+    Ok(all)
 }
 
 #[cfg(test)]

@@ -26,6 +26,7 @@ pub use books::{
     key::{KeyRow, SequenceError},
     label::{Doer, LabelChange, RestoredLabel},
     machine::{GpuRow, MachineRow},
+    months::Packed,
     project::{Projected, TOLD_MAX},
     proof::{LastProof, NewProof, ProofRow},
     public::ModelRow,

@@ -2,7 +2,16 @@
 //! machines themselves do not exist. They are marked as simulated wherever they show, and a network that was not
 //! started with `--allow-simulated` does not take them.
 
+pub mod audit;
+pub mod book;
+pub mod crew;
+pub mod http;
+mod run;
 pub mod seed;
+pub mod udp;
+pub mod weather;
+
+use std::time::Duration;
 
 /// What `fleet` is asked.
 #[derive(Debug, clap::Args)]
@@ -15,6 +24,10 @@ pub struct Args {
 enum Command {
     /// Fill the data folder of a network for tests with simulated machines.
     Seed(seed::Args),
+    /// Let them beat: steadily or all at once, over good lines or bad ones, honest or not.
+    Run(Box<run::Args>),
+    /// Look for every acknowledged beat in the server's books.
+    Audit(audit::Args),
 }
 
 /// Runs what was asked.
@@ -24,5 +37,16 @@ enum Command {
 pub fn main(args: Args) -> anyhow::Result<()> {
     match args.command {
         Command::Seed(args) => seed::main(&args),
+        Command::Run(args) => run::main(&args),
+        Command::Audit(args) => audit::main(&args),
     }
+}
+
+/// The time within which so many of a hundred were answered; nothing where there were none.
+pub fn percentile(waits: &mut [Duration], percent: usize) -> Duration {
+    if waits.is_empty() {
+        return Duration::ZERO;
+    }
+    let at = (waits.len() * percent / 100).min(waits.len() - 1);
+    *waits.select_nth_unstable(at).1
 }

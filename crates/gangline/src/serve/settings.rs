@@ -109,6 +109,9 @@ pub struct Settings {
     /// A sentence at the top of every page, for demonstrations.
     #[arg(long, value_name = "TEXT", env = "GANGLINE_BANNER")]
     pub banner: Option<String>,
+    /// How long uptime is kept, in days, 100 to 36500 [default: 400].
+    #[arg(long, value_name = "DAYS", env = "GANGLINE_UPTIME_DAYS")]
+    pub uptime_days: Option<u32>,
     /// Start on books that `gangline fleet seed` filled with simulated machines: only in a network for tests.
     #[arg(long, env = "GANGLINE_ALLOW_SIMULATED", num_args = 0..=1, default_missing_value = "true", value_name = "YES")]
     pub allow_simulated: Option<bool>,
@@ -228,6 +231,7 @@ impl Settings {
             beat_listen: self.beat_listen.or(other.beat_listen),
             beat_url: self.beat_url.or(other.beat_url),
             banner: self.banner.or(other.banner),
+            uptime_days: self.uptime_days.or(other.uptime_days),
             allow_simulated: self.allow_simulated.or(other.allow_simulated),
             freeze_by_rule: self.freeze_by_rule.or(other.freeze_by_rule),
             refusals_kept_days: self.refusals_kept_days.or(other.refusals_kept_days),
@@ -405,6 +409,7 @@ impl Settings {
             beat_url: self.beat_url,
             beat_clock: default.beat_clock,
             operator_link: false,
+            uptime_days: self.uptime_days.unwrap_or(default.uptime_days),
             allow_simulated: self.allow_simulated.unwrap_or(default.allow_simulated),
             oidc,
             tls,
@@ -425,6 +430,11 @@ impl Settings {
         if !(1..=3650).contains(&config.season_days) {
             return Err(Problem::usage(format!("a season of {} days cannot be", config.season_days))
                 .hint("choose 1 to 3650")
+                .into());
+        }
+        if !(100..=36_500).contains(&config.uptime_days) {
+            return Err(Problem::usage(format!("uptime cannot be kept for {} days", config.uptime_days))
+                .hint("choose 100 to 36500: pages and checks look 90 days back")
                 .into());
         }
         if config.silent_seconds < 30 {
@@ -487,6 +497,7 @@ mod tests {
             "period_minutes = 7",
             "period_minutes = 0",
             "season_days = 0",
+            "uptime_days = 99",
             "silent_seconds = 5",
             "key_overlap_seconds = 86401",
             "beat_udp_listen = \"nowhere\"",

@@ -4,6 +4,7 @@
 pub mod beats;
 pub mod clusters;
 pub mod log;
+pub mod packing;
 pub mod placement;
 pub mod projection;
 pub mod proofs;
@@ -97,6 +98,12 @@ pub fn start(app: &App) -> Vec<tokio::task::JoinHandle<()>> {
             "lanes",
             Duration::from_millis(END_EVERY_MILLIS),
             |app| async move { beats::end_lanes(&app).await },
+        )),
+        tokio::spawn(again(
+            app.clone(),
+            "packer",
+            Duration::from_secs(SWEEP_EVERY_SECONDS),
+            |app| async move { packing::pack(&app).await },
         )),
         tokio::spawn(again(
             app.clone(),

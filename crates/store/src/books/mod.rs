@@ -12,6 +12,7 @@ pub mod key;
 pub mod label;
 pub mod log;
 pub mod machine;
+pub mod months;
 pub mod project;
 pub mod proof;
 pub mod public;

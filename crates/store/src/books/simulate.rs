@@ -2,7 +2,7 @@
 //! it can only say so of GPUs that it makes itself, on machines that are marked as simulated for good.
 
 use gangline_guard::{Permit, act};
-use gangline_types::{AccountId, GpuClaim, GpuId, MachineId, Profile, Standing};
+use gangline_types::{AccountId, GpuClaim, GpuId, Hour, MachineId, Profile, Standing, UptimeHour};
 use gangline_wire::api::machine::Offer;
 
 use crate::{Store, StoreError, books::answered};
@@ -40,6 +40,13 @@ answered! { Store,
         permit: &Permit<act::Simulate>,
         machines: &[(AccountId, SimulatedMachine)],
     ) -> Result<(), StoreError>;
+
+    /// Every GPU's minutes in one hour, for comparing them with what a fleet was told.
+    async fn hour_of_all(
+        &self,
+        permit: &Permit<act::Simulate>,
+        hour: Hour,
+    ) -> Result<Vec<(GpuId, UptimeHour)>, StoreError>;
 
     /// Whether the books hold any simulated machine.
     async fn has_simulated(&self) -> Result<bool, StoreError>;

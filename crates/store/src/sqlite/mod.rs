@@ -16,6 +16,7 @@ mod log;
 #[cfg(test)]
 mod log_tests;
 mod machine;
+pub(crate) mod months;
 mod open;
 mod project;
 mod proof;

@@ -223,7 +223,7 @@ impl SqliteStore {
         now: UnixSeconds,
     ) -> Result<(), StoreError> {
         let doing = "copying uptime to the public projection";
-        let from = now.minute().hour().0.saturating_sub(HOURS_THAT_CHANGE);
+        let from = looked_at.min(now).minute().hour().0.saturating_sub(HOURS_THAT_CHANGE);
         let rows = sqlx::query("SELECT u.gpu, u.hour, u.bits, u.late, u.unchained FROM machine m CROSS JOIN gpu g ON g.machine = m.id CROSS JOIN uptime u ON u.gpu = g.id AND u.hour >= ? WHERE m.seen_at >= ?")
             .bind(from as i64)
             .bind(looked_at.0.saturating_sub(2) as i64)

@@ -1,10 +1,11 @@
 //! The explorer's reads. This type holds one pool: read-only, on the file of the public projection. It
 //! has no way to reach anything else.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use gangline_rules::{
     groups::{self, GROUP},
+    months::{self, month_of},
     snapshot::Paths,
 };
 use gangline_types::{
@@ -23,6 +24,7 @@ use sqlx::SqlitePool;
 use crate::{
     ModelRow, StoreError,
     sql::{Columns, Id, json, packed},
+    sqlite::months::hour_row,
 };
 
 /// GPUs or snapshots in a page unless asked otherwise.
@@ -230,16 +232,33 @@ impl SqlitePublic {
             .fetch_all(&self.pool)
             .await
             .map_err(failed)?;
-        rows.iter()
-            .map(|r| {
-                Ok(PublicUptime {
-                    hour: Hour(r.int("hour")? as u32),
-                    bits: UptimeHour(r.int("bits")?),
-                    late: UptimeHour(r.int("late")?),
-                    unchained: UptimeHour(r.int("unchained")?),
-                })
-            })
-            .collect()
+        let recent = rows.iter().map(hour_row).collect::<Result<Vec<_>, _>>()?;
+        let months = sqlx::query(
+            "SELECT month, days FROM uptime_month WHERE gpu = ? AND month >= ? AND month <= ? ORDER BY month",
+        )
+        .bind(gpu.blob())
+        .bind(month_of(from) as i64)
+        .bind(month_of(to) as i64)
+        .fetch_all(&self.pool)
+        .await
+        .map_err(failed)?;
+        // An hour may be packed and come again with a late beat: it is one hour.
+        let mut hours: BTreeMap<Hour, PublicUptime> = BTreeMap::new();
+        for row in &months {
+            let days = months::unpack(row.int("month")? as u32, &row.bytes("days")?)
+                .ok_or_else(|| StoreError::Malformed("a month of uptime".into()))?;
+            for hour in days.iter().flat_map(|day| day.hours().collect::<Vec<_>>()) {
+                merge(&mut hours, hour);
+            }
+        }
+        for hour in recent {
+            merge(&mut hours, hour);
+        }
+        Ok(hours
+            .into_values()
+            .filter(|hour| (from..to).contains(&hour.hour))
+            .take(HOURS_MAX as usize)
+            .collect())
     }
 
     /// Its proofs, newest first, at most 100.
@@ -447,6 +466,13 @@ impl SqlitePublic {
             })
             .collect()
     }
+}
+
+fn merge(hours: &mut BTreeMap<Hour, PublicUptime>, more: PublicUptime) {
+    let known = hours.entry(more.hour).or_insert(more);
+    known.bits = known.bits.merge(more.bits);
+    known.late = known.late.merge(more.late);
+    known.unchained = known.unchained.merge(more.unchained);
 }
 
 fn unpacked(records: &[u8]) -> Result<Vec<PublicEntry>, StoreError> {

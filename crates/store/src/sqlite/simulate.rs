@@ -1,12 +1,12 @@
 //! Made-up machines for tests of load, some thousands with one statement.
 
 use gangline_guard::{Permit, act};
-use gangline_types::{AccountId, KeyId};
+use gangline_types::{AccountId, GpuId, Hour, KeyId, UptimeHour};
 use serde_json::json as value;
 
 use crate::{
     SimulatedMachine, StoreError,
-    sql::{Id, json, word},
+    sql::{Columns, Id, json, word},
     sqlite::{SqliteStore, audit::audit, open::commit},
 };
 
@@ -81,6 +81,20 @@ impl SqliteStore {
             .map_err(StoreError::sql(doing))?;
         audit(&mut tx, permit, &format!("{} simulated machines", machines.len())).await?;
         commit(tx, doing).await
+    }
+
+    /// Every GPU's minutes in one hour.
+    pub async fn hour_of_all(
+        &self,
+        _: &Permit<act::Simulate>,
+        hour: Hour,
+    ) -> Result<Vec<(GpuId, UptimeHour)>, StoreError> {
+        let rows = sqlx::query("SELECT gpu, bits FROM uptime WHERE hour = ?")
+            .bind(hour.0 as i64)
+            .fetch_all(&self.read)
+            .await
+            .map_err(StoreError::sql("reading an hour of everybody"))?;
+        rows.iter().map(|r| Ok((r.id("gpu")?, UptimeHour(r.int("bits")?)))).collect()
     }
 
     /// Whether the books hold any simulated machine.

@@ -1,0 +1,28 @@
+//! Old uptime, packed.
+
+use gangline_guard::{Permit, act};
+use gangline_types::{GpuId, Hour};
+
+use crate::{Store, StoreError, books::answered};
+
+/// What one turn of packing did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Packed {
+    /// The last GPU that was packed; none: there was nothing more to do.
+    pub last: Option<GpuId>,
+    /// Hours that moved.
+    pub hours: u64,
+}
+
+answered! { Store,
+    /// Packs days that ended before `before`, of some thousands of GPUs after `after`, in the books or in the public
+    /// projection; and forgets their months before the one that `kept_from` is in. Doing so twice changes nothing.
+    async fn pack_uptime(
+        &self,
+        permit: &Permit<act::Reconcile>,
+        public: bool,
+        before: Hour,
+        kept_from: Hour,
+        after: Option<GpuId>,
+    ) -> Result<Packed, StoreError>;
+}
