@@ -3,7 +3,7 @@
 
 use crate::process::{cargo, find, program, succeeds};
 use crate::workspace::{self, Package};
-use crate::{install, ray, tidy};
+use crate::{install, ray, second_verifier, tidy};
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 use std::fs;
@@ -38,10 +38,12 @@ pub const GROUPS: &[Group] = &[
     Group { name: "symbolic", checks: "that two solvers prove the policy's bounds", run: symbolic },
     Group {
         name: "proof",
-        checks: "what cheats of the proof pay who are only too slow",
+        checks: "what cheats of the proof pay who are only too slow, and that its specification suffices",
         run: |root| {
             install::ensure(install::VULKAN);
-            heavy(root, "proof", 10, &[])
+            install::ensure(install::RAY);
+            let python = ("GANGLINE_SECOND_VERIFIER_PYTHON", second_verifier::python(root)?);
+            heavy(root, "proof", 10, &[python])
         },
     },
     Group { name: "bench", checks: "that the bench measures every row, beside its peers", run: bench },
@@ -71,7 +73,7 @@ const HEAVY: &[Heavy] = &[
     Heavy { group: "oidc", package: "gangline-server", target: "oidc" },
     Heavy { group: "acme", package: "gangline-server", target: "acme" },
     Heavy { group: "symbolic", package: "gangline-guard", target: "symbolic" },
-    Heavy { group: "proof", package: "gangline-proof", target: "heavy_proof_timing" },
+    Heavy { group: "proof", package: "gangline-proof", target: "heavy_proof_*" },
     Heavy { group: "faults", package: "gangline", target: "heavy_killed" },
     Heavy { group: "beats", package: "gangline", target: "heavy_beats" },
     Heavy { group: "bench", package: "gangline", target: "heavy_bench" },

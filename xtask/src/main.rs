@@ -8,6 +8,7 @@ mod groups;
 mod install;
 mod process;
 mod ray;
+mod second_verifier;
 mod suite;
 mod tidy;
 mod workspace;
