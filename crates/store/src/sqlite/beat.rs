@@ -11,8 +11,8 @@ use gangline_wire::beat::{Alias, Epoch, Preimage};
 
 use crate::{
     StoreError,
-    books::beat::{ChainRow, Fold, FoldedLink, LaneRow},
-    sql::{Columns, Id},
+    books::beat::{ChainRow, Fold, FoldedHour, FoldedLink, LaneRow},
+    sql::{Columns, Id, json, packed},
     sqlite::{SqlitePublic, SqliteStore, open::commit},
 };
 
@@ -29,6 +29,12 @@ fn lane_gpus(blob: &[u8]) -> Result<Vec<(GpuId, Preimage)>, StoreError> {
         })
         .collect()
 }
+
+/// How long a chain can be beaten with, in minutes: two days and some hours.
+const CHAIN_MINUTES: i64 = 60 * 60;
+
+/// Values of chains that one statement writes.
+const LINKS_AT_ONCE: usize = 5_000;
 
 impl SqliteStore {
     /// GPUs of the permit's machine that are there, in the order of ids.
@@ -143,48 +149,8 @@ impl SqliteStore {
             .map(|r| r.int("ends"))
             .transpose()?
             .unwrap_or(0);
-        for row in &fold.hours {
-            let start = u64::from(row.hour.start().0);
-            let before = taken_until.saturating_sub(start).min(60);
-            let late = row.bits.0 & ((1u64 << before) - 1);
-            // A repeat of a minute that was in time stays in time, and one with a chain is not without any more.
-            sqlx::query("INSERT INTO uptime (gpu, hour, bits, late, unchained) VALUES (?1, ?2, ?3, ?4, ?5) ON CONFLICT (gpu, hour) DO UPDATE SET late = late | (excluded.late & ~bits), unchained = (unchained | (excluded.unchained & ~bits)) & ~(excluded.bits & ~excluded.unchained), bits = bits | excluded.bits")
-                .bind(row.gpu.blob())
-                .bind(i64::from(row.hour.0))
-                .bind(row.bits.0 as i64)
-                .bind(late as i64)
-                .bind(row.unchained.0 as i64)
-                .execute(&mut *tx)
-                .await
-                .map_err(StoreError::sql(doing))?;
-            // A late beat is uptime, but no sign of life now.
-            let newest = Minute(row.hour.start().0 + 63 - row.bits.0.leading_zeros().min(63));
-            let seen = newest.start().plus(59).min(now);
-            sqlx::query("UPDATE gpu SET beat_at = ?1 WHERE id = ?2 AND beat_at < ?1")
-                .bind(seen.0 as i64)
-                .bind(row.gpu.blob())
-                .execute(&mut *tx)
-                .await
-                .map_err(StoreError::sql(doing))?;
-            // By this the projection finds what was folded, also where the beat itself is old.
-            sqlx::query("UPDATE machine SET seen_at = ?1 WHERE id = (SELECT machine FROM gpu WHERE id = ?2) AND seen_at < ?1")
-                .bind(now.0 as i64)
-                .bind(row.gpu.blob())
-                .execute(&mut *tx)
-                .await
-                .map_err(StoreError::sql(doing))?;
-        }
-        for link in &fold.links {
-            sqlx::query("INSERT INTO uptime_link (gpu, hour, tip, count, preimage) VALUES (?, ?, ?, ?, ?) ON CONFLICT (gpu, hour, tip) DO UPDATE SET count = excluded.count, preimage = excluded.preimage WHERE count < excluded.count")
-                .bind(link.gpu.blob())
-                .bind(i64::from(link.hour.0))
-                .bind(link.tip.0.to_vec())
-                .bind(i64::from(link.count))
-                .bind(link.preimage.0.to_vec())
-                .execute(&mut *tx)
-                .await
-                .map_err(StoreError::sql(doing))?;
-        }
+        fold_hours(&mut tx, &fold.hours, taken_until, now, doing).await?;
+        fold_links(&mut tx, &fold.links, doing).await?;
         for (hour, bits) in &fold.up {
             sqlx::query("INSERT INTO intake_up (hour, bits) VALUES (?, ?) ON CONFLICT (hour) DO UPDATE SET bits = bits | excluded.bits")
                 .bind(i64::from(hour.0))
@@ -232,39 +198,44 @@ impl SqliteStore {
             .fetch_all(&self.read)
             .await
             .map_err(StoreError::sql(doing))?;
-        for row in links {
-            let gpu: GpuId = row.id("gpu")?;
-            let written = sqlx::query("INSERT INTO uptime_link (gpu, hour, tip, count, preimage) VALUES (?, ?, ?, ?, ?) ON CONFLICT (gpu, hour, tip) DO UPDATE SET count = excluded.count, preimage = excluded.preimage WHERE count < excluded.count")
-                .bind(gpu.blob())
-                .bind(row.int("hour")? as i64)
-                .bind(row.bytes("tip")?)
-                .bind(row.int("count")? as i64)
-                .bind(row.bytes("preimage")?)
-                .execute(&mut *tx)
-                .await
-                .map_err(StoreError::sql(doing))?;
-            if written.rows_affected() == 0 {
-                continue;
-            }
-            let chains = sqlx::query(
-                "SELECT starts, public_key, signature FROM uptime_chain WHERE gpu = ? AND tip = ?",
-            )
-            .bind(gpu.blob())
-            .bind(row.bytes("tip")?)
+        for some in links.chunks(LINKS_AT_ONCE) {
+            let links = some
+                .iter()
+                .map(|row| {
+                    Ok(FoldedLink {
+                        gpu: row.id("gpu")?,
+                        hour: Hour(row.int("hour")? as u32),
+                        tip: value(row.bytes("tip")?)?,
+                        count: row.int("count")? as u16,
+                        preimage: value(row.bytes("preimage")?)?,
+                    })
+                })
+                .collect::<Result<Vec<_>, StoreError>>()?;
+            fold_links(tx, &links, doing).await?;
+        }
+        // A chain is copied as long as it can be beaten with; later it is there.
+        let chains = sqlx::query("SELECT c.gpu, c.starts, c.tip, c.public_key, c.signature FROM machine m CROSS JOIN gpu g ON g.machine = m.id CROSS JOIN uptime_chain c ON c.gpu = g.id AND c.starts >= ? WHERE m.seen_at >= ?")
+            .bind(i64::from(looked_at.minute().0) - CHAIN_MINUTES)
+            .bind(looked_at.0.saturating_sub(2) as i64)
             .fetch_all(&self.read)
             .await
             .map_err(StoreError::sql(doing))?;
-            for chain in chains {
-                sqlx::query("INSERT INTO uptime_chain (gpu, starts, tip, public_key, signature) VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING")
-                    .bind(gpu.blob())
-                    .bind(chain.int("starts")? as i64)
-                    .bind(row.bytes("tip")?)
-                    .bind(chain.bytes("public_key")?)
-                    .bind(chain.bytes("signature")?)
-                    .execute(&mut *tx)
-                    .await
-                    .map_err(StoreError::sql(doing))?;
+        for some in chains.chunks(LINKS_AT_ONCE) {
+            let (mut bytes, mut starts) =
+                (Vec::with_capacity(some.len() * 128), Vec::with_capacity(some.len()));
+            for row in some {
+                bytes.extend_from_slice(row.id::<GpuId>("gpu")?.as_bytes());
+                for part in ["tip", "public_key", "signature"] {
+                    bytes.extend(row.bytes(part)?);
+                }
+                starts.push(row.int("starts")?);
             }
+            sqlx::query("INSERT INTO uptime_chain (gpu, starts, tip, public_key, signature) SELECT substr(?1, 1 + 128 * j.key, 16), j.value, substr(?1, 17 + 128 * j.key, 16), substr(?1, 33 + 128 * j.key, 32), substr(?1, 65 + 128 * j.key, 64) FROM json_each(?2) j WHERE true ON CONFLICT DO NOTHING")
+                .bind(bytes)
+                .bind(json(&starts))
+                .execute(&mut *tx)
+                .await
+                .map_err(StoreError::sql(doing))?;
         }
         for (hour, bits) in self.intake_up(from, Hour(u32::MAX)).await? {
             sqlx::query("INSERT INTO intake_up (hour, bits) VALUES (?, ?) ON CONFLICT (hour) DO UPDATE SET bits = excluded.bits WHERE bits <> excluded.bits")
@@ -322,5 +293,181 @@ impl SqlitePublic {
             .await
             .map_err(StoreError::sql("reading when the intake was up"))?;
         rows.iter().map(|r| Ok((Hour(r.int("hour")? as u32), UptimeHour(r.int("bits")?)))).collect()
+    }
+}
+
+/// Folds hours in with four statements, however many they are.
+async fn fold_hours(
+    tx: &mut sqlx::SqliteConnection,
+    hours: &[FoldedHour],
+    taken_until: u64,
+    now: UnixSeconds,
+    doing: &'static str,
+) -> Result<(), StoreError> {
+    let gpus: Vec<GpuId> = hours.iter().map(|row| row.gpu).collect();
+    let parts: Vec<(u32, u64, u64, u64)> = hours
+        .iter()
+        .map(|row| {
+            let before = taken_until.saturating_sub(u64::from(row.hour.start().0)).min(60);
+            let late = row.bits.0 & ((1u64 << before) - 1);
+            (row.hour.0, row.bits.0, late, row.unchained.0)
+        })
+        .collect();
+    // A repeat of a minute that was in time stays in time, and one with a chain is not without any more.
+    sqlx::query("INSERT INTO uptime (gpu, hour, bits, late, unchained) SELECT substr(?1, 1 + 16 * j.key, 16), j.value ->> 0, j.value ->> 1, j.value ->> 2, j.value ->> 3 FROM json_each(?2) j WHERE true ON CONFLICT (gpu, hour) DO UPDATE SET late = late | (excluded.late & ~bits), unchained = (unchained | (excluded.unchained & ~bits)) & ~(excluded.bits & ~excluded.unchained), bits = bits | excluded.bits")
+        .bind(packed(&gpus))
+        .bind(json(&parts))
+        .execute(&mut *tx)
+        .await
+        .map_err(StoreError::sql(doing))?;
+    // What the projection does not look at by itself is named to it.
+    let running = now.minute().hour().0;
+    let older: Vec<&FoldedHour> = hours.iter().filter(|row| row.hour.0 + 1 < running).collect();
+    let numbers: Vec<u32> = older.iter().map(|row| row.hour.0).collect();
+    sqlx::query("INSERT INTO uptime_older (gpu, hour) SELECT substr(?1, 1 + 16 * j.key, 16), j.value FROM json_each(?2) j")
+        .bind(packed(&older.iter().map(|row| row.gpu).collect::<Vec<_>>()))
+        .bind(json(&numbers))
+        .execute(&mut *tx)
+        .await
+        .map_err(StoreError::sql(doing))?;
+    // A late beat is uptime, but no sign of life now.
+    let mut seen: BTreeMap<GpuId, u64> = BTreeMap::new();
+    for row in hours {
+        let newest = Minute(row.hour.start().0 + 63 - row.bits.0.leading_zeros().min(63));
+        let at = seen.entry(row.gpu).or_default();
+        *at = (*at).max(newest.start().plus(59).min(now).0);
+    }
+    let (gpus, seen): (Vec<GpuId>, Vec<u64>) = seen.into_iter().unzip();
+    sqlx::query("UPDATE gpu SET beat_at = x.seen FROM (SELECT substr(?1, 1 + 16 * j.key, 16) AS id, j.value AS seen FROM json_each(?2) j) AS x WHERE gpu.id = x.id AND gpu.beat_at < x.seen")
+        .bind(packed(&gpus))
+        .bind(json(&seen))
+        .execute(&mut *tx)
+        .await
+        .map_err(StoreError::sql(doing))?;
+    // By this the projection finds what was folded, also where the beat itself is old.
+    sqlx::query("UPDATE machine SET seen_at = ?3 WHERE seen_at < ?3 AND id IN (SELECT g.machine FROM json_each(?2) j CROSS JOIN gpu g ON g.id = substr(?1, 1 + 16 * j.key, 16))")
+        .bind(packed(&gpus))
+        .bind(json(&seen))
+        .bind(now.0 as i64)
+        .execute(&mut *tx)
+        .await
+        .map_err(StoreError::sql(doing))?;
+    Ok(())
+}
+
+/// Folds chains' values in with one statement.
+async fn fold_links(
+    tx: &mut sqlx::SqliteConnection,
+    links: &[FoldedLink],
+    doing: &'static str,
+) -> Result<(), StoreError> {
+    // For each: GPU, tip and value of sixteen bytes.
+    let mut bytes = Vec::with_capacity(links.len() * 48);
+    for link in links {
+        for part in [link.gpu.as_bytes(), &link.tip.0, &link.preimage.0] {
+            bytes.extend_from_slice(part);
+        }
+    }
+    let parts: Vec<(u32, u16)> = links.iter().map(|link| (link.hour.0, link.count)).collect();
+    sqlx::query("INSERT INTO uptime_link (gpu, hour, tip, count, preimage) SELECT substr(?1, 1 + 48 * j.key, 16), j.value ->> 0, substr(?1, 17 + 48 * j.key, 16), j.value ->> 1, substr(?1, 33 + 48 * j.key, 16) FROM json_each(?2) j WHERE true ON CONFLICT (gpu, hour, tip) DO UPDATE SET count = excluded.count, preimage = excluded.preimage WHERE count < excluded.count")
+        .bind(bytes)
+        .bind(json(&parts))
+        .execute(&mut *tx)
+        .await
+        .map_err(StoreError::sql(doing))?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use gangline_guard::{Actor, Job, permit::permit, policy::on};
+    use gangline_types::{
+        AccountId, AdapterKind, Backend, GpuClaim, MachineId, Profile, Standing, Text, public::PublicUptime,
+    };
+
+    use super::*;
+    use crate::SimulatedMachine;
+
+    fn made(n: u8) -> (AccountId, SimulatedMachine) {
+        let claim = GpuClaim {
+            slot: Hash([n; 32]),
+            model: Text::lossy("Simulated"),
+            kind: AdapterKind::Discrete,
+            backend: Backend::Vulkan,
+            driver: Text::default(),
+            pci_vendor: 0,
+            pci_device: 0,
+            memory_bytes: 0,
+        };
+        let machine = SimulatedMachine {
+            machine: MachineId::from_bytes([n; 16]),
+            gpu: GpuId::from_bytes([n; 16]),
+            public_key: [n; 32],
+            claim,
+            standing: Standing::Proven,
+            profile: Profile::default(),
+            offer: None,
+        };
+        (AccountId::from_bytes([9; 16]), machine)
+    }
+
+    #[tokio::test]
+    async fn what_is_folded_is_in_the_books_and_in_the_projection_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = SqliteStore::open(folder.path()).await.unwrap();
+        let now = UnixSeconds(480_000 * 3600 + 1_800);
+        let setup = permit::<act::Simulate>(&Actor::job(Job::Setup), on::Network, now).unwrap();
+        store.add_simulated_account(&setup, AccountId::from_bytes([9; 16])).await.unwrap();
+        store.add_simulated(&setup, &[made(1), made(2), made(3)]).await.unwrap();
+        let reconcile = permit::<act::Reconcile>(&Actor::job(Job::Reconciler), on::Network, now).unwrap();
+        let project = permit::<act::Project>(&Actor::job(Job::Projector), on::Network, now).unwrap();
+        let gpu = |n: u8| GpuId::from_bytes([n; 16]);
+        let running = now.minute().hour();
+        let row = |n: u8, hours_ago: u32, bits: u64, unchained: u64| FoldedHour {
+            gpu: gpu(n),
+            hour: Hour(running.0 - hours_ago),
+            bits: UptimeHour(bits),
+            unchained: UptimeHour(unchained),
+        };
+        let link = |n: u8, count: u16| FoldedLink {
+            gpu: gpu(n),
+            hour: running,
+            tip: Preimage([n; 16]),
+            count,
+            preimage: Preimage([count as u8; 16]),
+        };
+        let fold = async |hours: Vec<FoldedHour>, links: Vec<FoldedLink>| {
+            let fold = Fold { hours, links, up: vec![(running, UptimeHour(1))] };
+            store.fold(&reconcile, &fold).await.unwrap();
+            while store.project(&project).await.unwrap().more {}
+        };
+        let shown = async |n: u8| {
+            let hours =
+                store.public().uptime(gpu(n), Hour(running.0 - 10), Hour(running.0 + 1)).await.unwrap();
+            hours
+                .iter()
+                .map(|h: &PublicUptime| (running.0 - h.hour.0, h.bits.0, h.unchained.0))
+                .collect::<Vec<_>>()
+        };
+        let hours = vec![row(1, 0, 0b11 << 28, 0), row(1, 5, 6, 6), row(2, 0, 1 << 29, 1 << 29)];
+        fold(hours.clone(), vec![link(1, 7)]).await;
+        fold(hours, vec![link(1, 5)]).await;
+        assert_eq!(shown(1).await, [(5, 6, 6), (0, 0b11 << 28, 0)]);
+        assert_eq!(shown(2).await, [(0, 1 << 29, 1 << 29)]);
+        assert_eq!(shown(3).await, []);
+        // Connected is who beat lately, and an old beat is no sign of life.
+        let totals = store.public().totals().await.unwrap();
+        assert_eq!((totals.connected, totals.registered), (2, 3));
+        // A beat with a chain takes the place of the same minute without one, and a late one joins its hour.
+        fold(vec![row(2, 0, 1 << 29, 0), row(1, 5, 8, 0), row(3, 4, 1, 0)], vec![link(1, 9)]).await;
+        assert_eq!(shown(2).await, [(0, 1 << 29, 0)]);
+        assert_eq!(shown(1).await, [(5, 14, 6), (0, 0b11 << 28, 0)]);
+        assert_eq!(shown(3).await, [(4, 1, 0)]);
+        assert_eq!(store.public().totals().await.unwrap().connected, 2);
+        let deepest = store.deepest_links(running).await.unwrap();
+        assert_eq!(deepest.iter().map(|l| (l.gpu, l.count)).collect::<Vec<_>>(), [(gpu(1), 9)]);
+        let up = store.intake_up(running, running).await.unwrap();
+        assert_eq!(up, [(running, UptimeHour(1))]);
+        store.close().await;
     }
 }

@@ -35,6 +35,14 @@ impl SqliteStore {
         kept_from: Hour,
         after: Option<GpuId>,
     ) -> Result<Packed, StoreError> {
+        if !public {
+            // The projection has long been there.
+            sqlx::query("DELETE FROM uptime_older WHERE hour < ?")
+                .bind(before.0 as i64)
+                .execute(&self.write)
+                .await
+                .map_err(StoreError::sql("forgetting late hours"))?;
+        }
         let pool = if public { &self.public_write } else { &self.write };
         pack(pool, before, kept_from, after).await
     }

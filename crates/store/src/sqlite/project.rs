@@ -27,11 +27,15 @@ const CURVE_MINUTES: u32 = 24 * 60;
 const GPUS_AT_ONCE: usize = 5_000;
 /// Ids that one statement is asked about.
 const IDS_AT_ONCE: usize = 1_000;
+/// Hours of uptime that one statement writes.
+const HOURS_AT_ONCE: usize = 5_000;
 
 /// Names of what is followed: the last rewritten GPU's place, the second of the last look, the number of looks.
 const REWRITTEN: &str = "rewritten";
 const LOOKED: &str = "looked_at";
 const LOOKS: &str = "looks";
+/// The last late hour's place.
+const OLDER: &str = "older";
 
 /// The transcript of a judged proof as it is published; none if the proof was never opened.
 pub(crate) fn transcript_of(row: &SqliteRow) -> Result<Option<Transcript>, StoreError> {
@@ -215,7 +219,8 @@ impl SqliteStore {
             .collect()
     }
 
-    /// Copies the hours that can still change of machines that were heard of since the last look.
+    /// Copies the running hour and the one before of machines that were heard of since the last look, and the older
+    /// hours of which beats came late.
     async fn project_uptime(
         &self,
         tx: &mut sqlx::SqliteConnection,
@@ -223,20 +228,33 @@ impl SqliteStore {
         now: UnixSeconds,
     ) -> Result<(), StoreError> {
         let doing = "copying uptime to the public projection";
-        let from = looked_at.min(now).minute().hour().0.saturating_sub(HOURS_THAT_CHANGE);
-        let rows = sqlx::query("SELECT u.gpu, u.hour, u.bits, u.late, u.unchained FROM machine m CROSS JOIN gpu g ON g.machine = m.id CROSS JOIN uptime u ON u.gpu = g.id AND u.hour >= ? WHERE m.seen_at >= ?")
+        let from = looked_at.min(now).minute().hour().0.saturating_sub(1);
+        let mut rows = sqlx::query("SELECT u.gpu, u.hour, u.bits, u.late, u.unchained FROM machine m CROSS JOIN gpu g ON g.machine = m.id CROSS JOIN uptime u ON u.gpu = g.id AND u.hour >= ? WHERE m.seen_at >= ?")
             .bind(from as i64)
             .bind(looked_at.0.saturating_sub(2) as i64)
             .fetch_all(&self.read)
             .await
             .map_err(StoreError::sql(doing))?;
-        for row in rows {
-            sqlx::query("INSERT INTO uptime (gpu, hour, bits, late, unchained) VALUES (?, ?, ?, ?, ?) ON CONFLICT (gpu, hour) DO UPDATE SET bits = excluded.bits, late = excluded.late, unchained = excluded.unchained WHERE bits <> excluded.bits OR unchained <> excluded.unchained")
-                .bind(row.id::<GpuId>("gpu")?.blob())
-                .bind(row.int("hour")? as i64)
-                .bind(row.int("bits")? as i64)
-                .bind(row.int("late")? as i64)
-                .bind(row.int("unchained")? as i64)
+        let after = followed(tx, OLDER).await?;
+        let older = sqlx::query("SELECT o.seq, u.gpu, u.hour, u.bits, u.late, u.unchained FROM uptime_older o CROSS JOIN uptime u ON u.gpu = o.gpu AND u.hour = o.hour WHERE o.seq > ? ORDER BY o.seq")
+            .bind(after)
+            .fetch_all(&self.read)
+            .await
+            .map_err(StoreError::sql(doing))?;
+        if let Some(last) = older.last() {
+            follow(tx, OLDER, last.int("seq")? as i64).await?;
+        }
+        rows.extend(older);
+        for some in rows.chunks(HOURS_AT_ONCE) {
+            let mut gpus = Vec::with_capacity(some.len());
+            let mut parts = Vec::with_capacity(some.len());
+            for row in some {
+                gpus.push(row.id::<GpuId>("gpu")?);
+                parts.push((row.int("hour")?, row.int("bits")?, row.int("late")?, row.int("unchained")?));
+            }
+            sqlx::query("INSERT INTO uptime (gpu, hour, bits, late, unchained) SELECT substr(?1, 1 + 16 * j.key, 16), j.value ->> 0, j.value ->> 1, j.value ->> 2, j.value ->> 3 FROM json_each(?2) j WHERE true ON CONFLICT (gpu, hour) DO UPDATE SET bits = excluded.bits, late = excluded.late, unchained = excluded.unchained WHERE bits <> excluded.bits OR unchained <> excluded.unchained")
+                .bind(packed(&gpus))
+                .bind(json(&parts))
                 .execute(&mut *tx)
                 .await
                 .map_err(StoreError::sql(doing))?;
