@@ -10,6 +10,7 @@ pub mod authenticate;
 pub mod beat;
 pub mod detect;
 pub mod freeze;
+pub mod inspect;
 pub mod log;
 pub mod notice;
 pub mod outbound;

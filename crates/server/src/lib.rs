@@ -5,6 +5,7 @@ pub mod app;
 pub mod config;
 pub mod edge;
 pub mod error;
+pub mod inspected;
 pub mod intake;
 pub mod jobs;
 pub mod lanes;

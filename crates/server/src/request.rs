@@ -141,6 +141,8 @@ pub struct Shown {
     pub principal: Option<Principal>,
     /// What the guard was asked.
     pub trail: Trail,
+    /// The body, as far as it was read.
+    pub body: Bytes,
 }
 
 impl Shown {
@@ -152,6 +154,7 @@ impl Shown {
             key: None,
             principal: None,
             trail: Trail::default(),
+            body: Bytes::new(),
         }
     }
 }
@@ -367,7 +370,18 @@ pub async fn receive<E: Endpoint>(
         }
     };
 
+    if parts.headers.get(header::CONTENT_ENCODING).is_some_and(|coding| coding != "identity") {
+        return Err(ApiError::bad_hint(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            "compressed",
+            "the body is compressed, and this network takes no compressed bodies",
+            "send it as it is, without Content-Encoding",
+        ));
+    }
     let bytes = read_body(body, spec.body_bytes_max).await?;
+    if spec.media != Media::Stream {
+        shown.body = bytes.clone();
+    }
 
     let actor = match before {
         Before::Established(actor) => {

@@ -23,6 +23,7 @@ use crate::{
     app::App,
     edge,
     error::ApiError,
+    inspected::inspected,
     refusals::inert,
     request::{Ctx, Shown, receive},
     routes::pages,
@@ -133,6 +134,7 @@ where
     let address = peer.ip().to_string();
     let mut shown = Shown::nothing(&address);
     let about = about(&path, request.uri().query());
+    let uri = request.uri().clone();
     let line = format!("{} {}", request.method(), inert(request.uri().path()));
     // A one-time link's secret is in its path; it is not written down.
     let line =
@@ -159,6 +161,13 @@ where
         Err(error) => {
             if is_recorded(&spec, &error) {
                 let body = error.body();
+                let mut message = inert(&body.message);
+                if let Some(found) = inspected(uri.path(), uri.query().unwrap_or(""), &shown.body) {
+                    // Room for both in what is kept.
+                    message = inert(
+                        &message.chars().take(120).chain(format!(" [{found}]").chars()).collect::<String>(),
+                    );
+                }
                 app.recorder.record(
                     &shown.asker,
                     RefusedAttempt {
@@ -171,7 +180,7 @@ where
                         request: line,
                         address,
                         code: body.code,
-                        message: inert(&body.message),
+                        message,
                     },
                 );
             }

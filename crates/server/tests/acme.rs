@@ -187,6 +187,13 @@ async fn a_certificate_is_got_over_plain_http_and_renewed_in_time() {
         onward.headers()["location"].to_str().unwrap(),
         format!("https://{DOMAIN}:{}/gpu/x?y=1", pebble.tls_port)
     );
+    for plain in [
+        http.get(format!("http://{listen}/api/v1/public/network")),
+        http.post(format!("http://{listen}/leave")),
+        http.get(format!("http://{listen}//evil.test/")),
+    ] {
+        assert_eq!(plain.send().await.unwrap().status().as_u16(), 403, "a program was led on");
+    }
     let unknown = http.get(format!("http://{listen}/.well-known/acme-challenge/x")).send().await.unwrap();
     assert_eq!(unknown.status().as_u16(), 404);
     certificate(server.address, &root, &first).await;

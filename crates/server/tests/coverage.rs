@@ -294,6 +294,17 @@ async fn bad_input_gets_a_clear_refusal() {
         let page = net.get(&format!("/gpu/{gpu}")).await.text();
         assert!(!page.contains("<script>alert"), "a label became markup");
     }
+    let mut compressed = net.sign(&key, "PUT", &path, &serde_json::json!({"label": "a"}));
+    compressed.headers.push(("content-encoding".into(), "gzip".into()));
+    let answer = net.send(&compressed).await;
+    assert_eq!((answer.status, answer.error().code.as_str()), (415, "compressed"));
+    // What is refused is looked at, and what it resembles stands beside the refusal; it decides nothing.
+    let injected = b"{\"label\":[\"1' UNION SELECT name FROM account --\"]}".to_vec();
+    let answer = net.send(&net.sign_bytes(&key, "PUT", &path, injected, net::now())).await;
+    assert_eq!((answer.status, answer.error().code.as_str()), (400, "malformed"));
+    assert!(!answer.text().contains("resembles"), "the asker was told how the inspection works");
+    let console = net.console_with("label resembles SQL").await;
+    assert!(console.contains("label resembles SQL"), "the operator does not see the inspection");
     for q in ["' OR 1=1 --", "%", "_", "\\", "gpu_%"] {
         let encoded: String = form_urlencoded::byte_serialize(q.as_bytes()).collect();
         let page: gangline_wire::api::public::GpuPage =

@@ -16,7 +16,7 @@ use std::{
 use axum::{
     Router,
     extract::{OriginalUri, Path as PathOf, State},
-    http::{StatusCode, header},
+    http::{Method, StatusCode, header},
     response::{IntoResponse, Response},
     routing::get,
 };
@@ -92,10 +92,15 @@ impl Tokens {
         async fn onward(
             State((_, origin)): State<(Tokens, String)>,
             OriginalUri(uri): OriginalUri,
+            method: Method,
         ) -> Response {
             let path = uri.path_and_query().map_or("/", |p| p.as_str());
-            let kept = if path.starts_with('/') && !path.starts_with("//") { path } else { "/" };
-            (StatusCode::PERMANENT_REDIRECT, [(header::LOCATION, format!("{origin}{kept}"))]).into_response()
+            // A program that speaks plain HTTP is told so, not led on: its next request would be as open.
+            let is_page = matches!(method, Method::GET | Method::HEAD) && !uri.path().starts_with("/api/");
+            if !is_page || !path.starts_with('/') || path.starts_with("//") {
+                return (StatusCode::FORBIDDEN, "this network is asked over https alone\n").into_response();
+            }
+            (StatusCode::PERMANENT_REDIRECT, [(header::LOCATION, format!("{origin}{path}"))]).into_response()
         }
         Router::new()
             .route("/.well-known/acme-challenge/{token}", get(answer))

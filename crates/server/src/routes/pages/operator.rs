@@ -45,7 +45,7 @@ pub async fn show<E: Endpoint>(ctx: &Ctx<E>, fresh_link: Option<FreshLink>) -> R
         .into_iter()
         .map(|r| RefusalRow {
             at: r.at,
-            reason: r.code,
+            reason: reason(r.code, &r.message),
             action: r.action,
             key: r.actor,
             resource: r.request,
@@ -78,4 +78,12 @@ pub async fn show<E: Endpoint>(ctx: &Ctx<E>, fresh_link: Option<FreshLink>) -> R
             .collect(),
     };
     Ok(page(gangline_pages::operator(&chrome(ctx), &view)))
+}
+
+/// A refusal's code, and beside it what the refused input resembled, if it did.
+fn reason(code: String, message: &str) -> String {
+    match message.rfind("[inspection ") {
+        Some(at) => format!("{code} {}", &message[at..]),
+        None => code,
+    }
 }
