@@ -3,7 +3,7 @@
 
 use crate::process::{cargo, find, program, succeeds};
 use crate::workspace::{self, Package};
-use crate::{install, ray, second_verifier, tidy};
+use crate::{fuzz, install, ray, second_verifier, tidy};
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 use std::fs;
@@ -35,6 +35,16 @@ pub const GROUPS: &[Group] = &[
     Group { name: "browser", checks: "pages in a real Chromium: layout and accessibility", run: browser },
     Group { name: "oidc", checks: "sign-in with a real OpenID Connect provider", run: oidc },
     Group { name: "acme", checks: "certificates from a real ACME authority (pebble)", run: acme },
+    Group {
+        name: "scanners",
+        checks: "sqlmap, schemathesis and wapiti, here and on a twin with holes",
+        run: scanners,
+    },
+    Group {
+        name: "fuzz",
+        checks: "what comes from outside, with made-up bytes, for a minute",
+        run: fuzz::brief,
+    },
     Group { name: "symbolic", checks: "that two solvers prove the policy's bounds", run: symbolic },
     Group {
         name: "proof",
@@ -72,6 +82,7 @@ const HEAVY: &[Heavy] = &[
     Heavy { group: "browser", package: "gangline", target: "browser*" },
     Heavy { group: "oidc", package: "gangline-server", target: "oidc" },
     Heavy { group: "acme", package: "gangline-server", target: "acme" },
+    Heavy { group: "scanners", package: "gangline-server", target: "scanners" },
     Heavy { group: "symbolic", package: "gangline-guard", target: "symbolic" },
     Heavy { group: "proof", package: "gangline-proof", target: "heavy_proof_*" },
     Heavy { group: "faults", package: "gangline", target: "heavy_killed" },
@@ -266,6 +277,28 @@ fn oidc(root: &Path) -> Result<bool> {
 fn acme(root: &Path) -> Result<bool> {
     install::ensure(install::ACME);
     heavy(root, "acme", 15, &[])
+}
+
+/// The scanners, and what wapiti asks its own database with; for tests only.
+const SCANNERS: [&str; 4] = ["sqlmap==1.10.10", "schemathesis==4.32.5", "wapiti3==3.1.8", "greenlet==3.5.6"];
+
+fn scanners(root: &Path) -> Result<bool> {
+    install::ensure(install::PYTHON);
+    let folder = workspace::cache()?.join("tools/scanners");
+    let wanted = SCANNERS.join(" ");
+    if fs::read_to_string(folder.join("complete")).is_ok_and(|made_of| made_of == wanted) {
+        return heavy(root, "scanners", 30, &[("GANGLINE_SCANNERS_BIN", folder.join("bin"))]);
+    }
+    println!("Making the environment of {wanted} in {}", folder.display());
+    let mut make = program("/usr/bin/python3", root);
+    make.args(["-m", "venv", "--clear"]).arg(&folder);
+    let mut install = program(folder.join("bin/python"), root);
+    install.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"]).args(SCANNERS);
+    if !succeeds(make, 5)? || !succeeds(install, 15)? {
+        return Ok(false);
+    }
+    fs::write(folder.join("complete"), wanted).context("cannot mark the scanners' environment complete")?;
+    heavy(root, "scanners", 30, &[("GANGLINE_SCANNERS_BIN", folder.join("bin"))])
 }
 
 /// The identity provider that sign-in is tested against, from its locked list of packages. For tests only.

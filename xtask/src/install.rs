@@ -56,6 +56,20 @@ pub const SOLVER: &[SystemPackage] = &[
     },
 ];
 
+/// What makes an environment of Python programs for tests.
+pub const PYTHON: &[SystemPackage] = &[SystemPackage {
+    name: "python3-venv",
+    why: "makes the scanners' environment",
+    present: has_python_venv,
+}];
+
+/// What builds the fuzzer's own library.
+pub const FUZZER: &[SystemPackage] = &[SystemPackage {
+    name: "g++",
+    why: "builds libFuzzer",
+    present: || find("g++").is_some() || find("clang++").is_some(),
+}];
+
 /// A real ACME authority for tests, and the names it looks up.
 pub const ACME: &[SystemPackage] = &[SystemPackage {
     name: "pebble",

@@ -4,6 +4,7 @@
 //! does and depends on none of its rooms, so that it builds in seconds and works when they do not.
 
 mod demo;
+mod fuzz;
 mod groups;
 mod install;
 mod process;
@@ -23,6 +24,8 @@ Usage: cargo xtask COMMAND
                          ARGS go to `gangline demo` (for example --keep, or --report FILE)
   test [--only GROUP]... install what tests need and run every group of tests, or only those named
   test --list            name the groups and what each one checks
+  fuzz [--minutes N] [TARGET]...
+                         build the fuzz targets and run all or those named, N minutes in all
   tidy                   check the repository's own rules: edges between rooms, absences, docs, links
   ray                    only make the Ray environment, and print where it is
 ";
@@ -42,6 +45,7 @@ fn run(args: &[String]) -> Result<ExitCode> {
     match args.first().map(String::as_str) {
         Some("demo") => demo::run(&args[1..]),
         Some("test") => suite::run(&args[1..]),
+        Some("fuzz") => fuzz::run(&args[1..]),
         Some("tidy") => {
             no_more(&args[1..])?;
             Ok(if tidy::run()? { ExitCode::SUCCESS } else { ExitCode::FAILURE })
