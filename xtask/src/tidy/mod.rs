@@ -8,6 +8,7 @@ mod docs;
 mod edges;
 mod manifests;
 mod places;
+mod shown;
 mod source;
 mod sources;
 mod tree;
@@ -55,6 +56,7 @@ const CHECKS: &[(&str, Check)] = &[
     ("the README's first commands", docs::readme),
     ("paths in docs/ARCHITECTURE.md", docs::architecture),
     ("links between documents", docs::links),
+    ("tests that docs/SECURITY.md names", shown::tests),
 ];
 
 /// Runs every check over the checkout and prints what is wrong; `true` if nothing is.
