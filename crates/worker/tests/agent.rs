@@ -11,6 +11,9 @@ use std::{
     time::Duration,
 };
 
+use gangline_wire::beat::{
+    ANSWER_BYTES, Alias, Answer, BEAT_BYTES, Beat, ClaimedBeat, Epoch, EpochMaster, Outcome,
+};
 use gangline_worker::{
     agent::{self, AgentError, Connection, DataDir, Ended, Executable, Reporter, RunOptions, Status},
     enrol::load_or_make_key,
@@ -29,6 +32,26 @@ struct Server {
     beats: Vec<Value>,
     paused: Option<bool>,
     left: bool,
+    /// It knows frames, and tells of this UDP port.
+    udp: Option<u16>,
+    /// Beats that came as frames, by UDP and by request.
+    by_udp: Vec<Beat>,
+    by_request: Vec<Beat>,
+}
+
+const SECRET: [u8; 32] = [1; 32];
+const ALIAS: Alias = Alias(7);
+
+fn epoch_now() -> Epoch {
+    Epoch::of(gangline_worker::client::now().seconds())
+}
+
+/// The beat in a frame, and the answer to it.
+fn taken(frame: &[u8]) -> (Beat, [u8; ANSWER_BYTES]) {
+    let claimed = ClaimedBeat::read(frame).unwrap();
+    let key = EpochMaster::of(&SECRET, claimed.epoch()).key(claimed.alias());
+    let beat = claimed.verify(&key).unwrap().unwrap();
+    (beat, Answer::to(&beat, Outcome::Durable, 0, gangline_worker::client::now().seconds()).seal(&key))
 }
 
 type Shared = Arc<Mutex<Server>>;
@@ -54,6 +77,17 @@ fn answer(server: &Shared, path: &str, body: &Value) -> (u16, Value) {
                 (200, json!({"credited": 2, "refused": [], "server_time": 1}))
             }
         },
+        "/api/v1/machine/beat-epoch" if server.udp.is_some() => {
+            let gpus: Vec<Value> =
+                body["chains"].as_array().unwrap().iter().map(|chain| chain["gpu"].clone()).collect();
+            let key = EpochMaster::of(&SECRET, epoch_now()).key(ALIAS);
+            let hex: String = key.as_bytes().iter().map(|b| format!("{b:02x}")).collect();
+            (
+                200,
+                json!({"epoch": epoch_now(), "alias": ALIAS, "key": hex, "gpus": gpus,
+                "udp": {"host": null, "port": server.udp}, "http": null, "server_time": 1}),
+            )
+        }
         "/api/v1/machine/sync" => {
             server.paused = Some(body["paused"].as_bool().unwrap());
             (200, json!({"clusters": [], "prove": [], "server_time": 1}))
@@ -93,9 +127,19 @@ async fn serve(listener: TcpListener, server: Shared) {
                         break;
                     }
                 }
-                assert!(signed, "an unsigned request to {path}");
                 let mut body = vec![0; length];
                 read.read_exact(&mut body).await.unwrap();
+                if path == "/api/v1/beat" {
+                    let (beats, answers): (Vec<Beat>, Vec<_>) = body.chunks(BEAT_BYTES).map(taken).unzip();
+                    server.lock().unwrap().by_request.extend(beats);
+                    let head =
+                        format!("HTTP/1.1 200 X\r\ncontent-length: {}\r\n\r\n", answers.len() * ANSWER_BYTES);
+                    if write.write_all(&[head.as_bytes(), &answers.concat()].concat()).await.is_err() {
+                        return;
+                    }
+                    continue;
+                }
+                assert!(signed, "an unsigned request to {path}");
                 let body: Value = serde_json::from_slice(&body).unwrap_or_default();
                 let (status, answer) = answer(&server, &path, &body);
                 let text = answer.to_string();
@@ -222,4 +266,49 @@ async fn a_key_that_was_ended_ends_the_worker_with_a_code_of_its_own() {
     assert_eq!(ended.exit_code(), 3);
     assert!(ended.to_string().contains("gangline worker join"), "{ended}");
     assert!(status(m.data.path()).unwrap().stopped.unwrap().contains("does not take this machine's key"));
+}
+
+/// Runs a worker against a server that takes frames; its UDP socket answers or is silent.
+async fn beaten(answers: bool) -> (Vec<Beat>, Vec<Beat>) {
+    let m = machine().await;
+    let socket = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    m.server.lock().unwrap().udp = Some(socket.local_addr().unwrap().port());
+    let server = Arc::clone(&m.server);
+    tokio::spawn(async move {
+        let mut bytes = [0; 100];
+        loop {
+            let (length, from) = socket.recv_from(&mut bytes).await.unwrap();
+            let (beat, answer) = taken(&bytes[..length]);
+            server.lock().unwrap().by_udp.push(beat);
+            if answers {
+                socket.send_to(&answer, from).await.unwrap();
+            }
+        }
+    });
+    let options = RunOptions { data: m.data.clone(), executable: m.executable.clone() };
+    let reporter = Reporter::new(true);
+    let running = tokio::spawn(async move { agent::run(options, &reporter).await });
+    let folder = m.data.path().to_owned();
+    until("a beat acknowledged", || {
+        status(&folder).is_some_and(|s| s.beats_credited >= 2 && s.beat_acknowledged.is_some())
+    })
+    .await;
+    assert!(folder.join("beat-lane.json").exists(), "the lane is not kept");
+    agent::leave(&m.data, &Reporter::new(true)).await.unwrap();
+    assert_eq!(running.await.unwrap().unwrap(), Ended::Left);
+    assert!(!folder.join("beat-lane.json").exists(), "a beat key stayed behind");
+    let server = m.server.lock().unwrap();
+    assert!(server.beats.is_empty(), "a report was sent where frames are known");
+    (server.by_udp.clone(), server.by_request.clone())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn beats_go_by_udp_where_that_is_answered_and_else_as_a_request() {
+    let (by_udp, by_request) = beaten(true).await;
+    assert!(by_request.is_empty(), "{by_request:?}");
+    // Both GPUs in one frame, and the first value of a chain.
+    assert_eq!((by_udp[0].gpus, by_udp[0].link.count), (0b11, 1));
+    let (by_udp, by_request) = beaten(false).await;
+    assert!(by_udp.len() >= 3, "UDP was given up after {} tries", by_udp.len());
+    assert!(by_udp.contains(&by_request[0]), "the request carried another beat");
 }
