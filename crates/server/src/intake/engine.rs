@@ -25,6 +25,7 @@ use super::{
     committer::{Commits, Done, Job},
     connections::Connection,
     ledger::{Decision, Ledger},
+    mail::{AT_ONCE, Inbox, Outbox},
 };
 
 /// Wakes the loop for questions and finished commits.
@@ -96,6 +97,7 @@ struct Watch {
 pub(crate) struct Engine {
     pub(super) poll: Poll,
     udp: Option<UdpSocket>,
+    outbox: Outbox,
     pub(super) listener: Option<TcpListener>,
     pub(super) connections: Vec<Option<Connection>>,
     pub(super) free: Vec<usize>,
@@ -149,6 +151,7 @@ impl Engine {
         Ok(Self {
             poll,
             udp,
+            outbox: Outbox::default(),
             listener,
             connections: Vec::new(),
             free: Vec::new(),
@@ -178,6 +181,7 @@ impl Engine {
     /// Runs until it is asked to stop.
     pub(crate) fn run(mut self) {
         let mut events = Events::with_capacity(1024);
+        let mut inbox = Inbox::new();
         let mut udp_ready = false;
         loop {
             let timeout = self.timeout(udp_ready);
@@ -206,12 +210,15 @@ impl Engine {
                 self.accept();
             }
             if udp_ready {
-                udp_ready = self.receive(now);
+                udp_ready = self.receive(&mut inbox, now);
             }
             self.commits_done();
             self.questions(now);
             self.tick(now);
             self.commit(now);
+            if let Some(udp) = &self.udp {
+                self.outbox.send(udp);
+            }
             if self.stopping.is_some() && self.flying.is_none() && self.pending.since.is_none() {
                 break;
             }
@@ -243,16 +250,14 @@ impl Engine {
     // -- frames ---------------------------------------------------------------------------------------
 
     /// Takes datagrams; `true` if there may be more.
-    fn receive(&mut self, now: UnixSeconds) -> bool {
-        // One byte more than a beat has: what is longer is none.
-        let mut bytes = [0; BEAT_BYTES + 1];
-        for _ in 0..DATAGRAMS_AT_ONCE {
+    fn receive(&mut self, inbox: &mut Inbox, now: UnixSeconds) -> bool {
+        for _ in 0..DATAGRAMS_AT_ONCE / AT_ONCE {
             let Some(udp) = &self.udp else { return false };
-            match udp.recv_from(&mut bytes) {
-                Ok((length, from)) => self.frame(&bytes[..length], || To::Udp(from), now),
-                Err(e) if e.kind() == ErrorKind::WouldBlock => return false,
-                // A peer that is gone is told of here; it is no fault of the socket's.
-                Err(_) => {}
+            if inbox.receive(udp) == 0 {
+                return false;
+            }
+            for (bytes, from) in inbox.datagrams() {
+                self.frame(bytes, || To::Udp(from), now);
             }
         }
         true
@@ -303,12 +308,7 @@ impl Engine {
         }
         let sealed = Answer::to(verified.beat(), outcome, wait, now).seal(verified.key());
         match to {
-            To::Udp(to) => {
-                // A full socket loses the answer; the worker asks again.
-                if let Some(udp) = &self.udp {
-                    let _ = udp.send_to(&sealed, to);
-                }
-            }
+            To::Udp(to) => self.outbox.push(sealed, to),
             To::Gathered(at) => self.gathered(at, &sealed),
         }
     }
@@ -466,6 +466,13 @@ impl Engine {
                 Ask::Open(lane, tell) => {
                     self.ledger.open(&lane, &Default::default(), now);
                     let _ = tell.send(());
+                }
+                Ask::Learn(lanes) => {
+                    for lane in lanes {
+                        if !self.ledger.knows(lane.grant.alias()) {
+                            self.ledger.open(&lane, &Default::default(), now);
+                        }
+                    }
                 }
                 Ask::End(aliases) => self.ledger.end(&aliases),
                 Ask::Take(tell) => {

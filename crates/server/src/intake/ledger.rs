@@ -115,6 +115,11 @@ impl Ledger {
         self.lanes.insert(alias, lane);
     }
 
+    /// Whether an alias has a lane.
+    pub fn knows(&self, alias: Alias) -> bool {
+        self.lanes.contains_key(&alias)
+    }
+
     /// These aliases' keys have ended.
     pub fn end(&mut self, aliases: &[Alias]) {
         for alias in aliases {

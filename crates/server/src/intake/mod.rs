@@ -12,6 +12,7 @@ mod counters;
 mod engine;
 mod http;
 mod ledger;
+mod mail;
 mod socket;
 
 use std::{
@@ -46,6 +47,8 @@ pub(crate) enum Ask {
     Report(Batch, oneshot::Sender<bool>),
     /// A machine opened an epoch.
     Open(LaneRow, oneshot::Sender<()>),
+    /// Machines opened epochs, perhaps at another server of this network.
+    Learn(Vec<LaneRow>),
     /// Keys ended.
     End(Vec<Alias>),
     /// What is to be folded, and the number of the last batch in it.
@@ -186,6 +189,10 @@ impl Intake {
     /// A machine opened an epoch: its frames count from now on.
     pub async fn open(&self, lane: LaneRow) -> Result<(), IntakeError> {
         self.asked(|tell| Ask::Open(lane, tell)).await
+    }
+    /// These lanes were opened, perhaps at another server; those known already stay as they are.
+    pub fn learn(&self, lanes: Vec<LaneRow>) -> Result<(), IntakeError> {
+        self.ask(Ask::Learn(lanes))
     }
     /// These aliases' keys have ended: nothing of theirs counts from now on.
     pub fn end(&self, aliases: Vec<Alias>) -> Result<(), IntakeError> {

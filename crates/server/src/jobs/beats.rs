@@ -12,6 +12,8 @@ use crate::{app::App, edge, error::ApiError, intake::IntakeError};
 /// Keys that ended so long ago are told again, in seconds: a write that was slow to commit is seen all the same.
 const OVERLAP_SECONDS: u64 = 30;
 
+/// Lanes opened so long ago are told again, in seconds, for the same reason.
+const OPENED_SECONDS: u64 = 5;
 /// GPU-hours that one transaction folds: some tenths of a second of work.
 const GPUS_AT_ONCE: usize = 2_000;
 
@@ -60,9 +62,14 @@ pub async fn fold_waiting(app: &App) -> Result<(), ApiError> {
     fold(app).await
 }
 
-/// Tells the intake which lanes have ended. It goes on by itself whatever happens to this.
-pub async fn end_lanes(app: &App) -> Result<(), ApiError> {
+/// Tells the intake which lanes were opened at other servers and which have ended. It goes on by itself whatever
+/// happens to this.
+pub async fn tell_lanes(app: &App) -> Result<(), ApiError> {
     let now = edge::now();
+    let opened = app.store.lanes_opened(UnixSeconds(now.0.saturating_sub(OPENED_SECONDS))).await?;
+    if !opened.is_empty() {
+        app.lanes.intake.learn(opened).map_err(away)?;
+    }
     let since = UnixSeconds(now.0.saturating_sub(OVERLAP_SECONDS));
     let ended = app.store.ended_lanes(since).await?;
     if !ended.is_empty() {

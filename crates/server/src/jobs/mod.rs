@@ -21,8 +21,8 @@ const EVERY_SECONDS: u64 = 1;
 const SWEEP_EVERY_SECONDS: u64 = 3600;
 /// How often beats that wait are folded into the books, in milliseconds, if the last fold was short.
 const FOLD_EVERY_MILLIS: u64 = 250;
-/// How often keys that have ended are told to the intake, in milliseconds.
-const END_EVERY_MILLIS: u64 = 500;
+/// How often the intake is told of lanes that were opened or have ended, in milliseconds.
+const TELL_EVERY_MILLIS: u64 = 500;
 /// At least so often the projection is brought up to date, in seconds: connection ages without a write.
 const PROJECT_EVERY_SECONDS: u64 = 10;
 /// And at most so often, in milliseconds.
@@ -96,8 +96,8 @@ pub fn start(app: &App) -> Vec<tokio::task::JoinHandle<()>> {
         tokio::spawn(again(
             app.clone(),
             "lanes",
-            Duration::from_millis(END_EVERY_MILLIS),
-            |app| async move { beats::end_lanes(&app).await },
+            Duration::from_millis(TELL_EVERY_MILLIS),
+            |app| async move { beats::tell_lanes(&app).await },
         )),
         tokio::spawn(again(
             app.clone(),

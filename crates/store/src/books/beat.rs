@@ -85,6 +85,9 @@ answered! { Store,
     /// Lanes of `from` and later epochs whose key has not ended.
     async fn lanes(&self, from: Epoch) -> Result<Vec<LaneRow>, StoreError>;
 
+    /// Lanes opened since `since`, at whichever server of this network, whose key has not ended.
+    async fn lanes_opened(&self, since: UnixSeconds) -> Result<Vec<LaneRow>, StoreError>;
+
     /// The deepest value of each chain that was folded for `from` and later hours, by the chain's tip.
     async fn deepest_links(&self, from: Hour) -> Result<Vec<FoldedLink>, StoreError>;
 

@@ -8,6 +8,7 @@ use gangline_types::{
     public::{PublicChain, PublicLink},
 };
 use gangline_wire::beat::{Alias, Epoch, Preimage};
+use sqlx::sqlite::SqliteRow;
 
 use crate::{
     StoreError,
@@ -35,6 +36,12 @@ const CHAIN_MINUTES: i64 = 60 * 60;
 
 /// Values of chains that one statement writes.
 const LINKS_AT_ONCE: usize = 5_000;
+
+fn lane_row(row: &SqliteRow) -> Result<LaneRow, StoreError> {
+    let (alias, epoch) = (Alias(row.int("alias")?), Epoch(row.int("epoch")? as u16));
+    let grant = Grant::kept(alias, epoch, row.id("machine")?, row.id("account")?, row.id("key")?);
+    Ok(LaneRow { grant, gpus: lane_gpus(&row.bytes("gpus")?)? })
+}
 
 impl SqliteStore {
     /// GPUs of the permit's machine that are there, in the order of ids.
@@ -95,13 +102,17 @@ impl SqliteStore {
             .fetch_all(&self.read)
             .await
             .map_err(StoreError::sql("reading the lanes of beats"))?;
-        rows.iter()
-            .map(|r| {
-                let (alias, epoch) = (Alias(r.int("alias")?), Epoch(r.int("epoch")? as u16));
-                let grant = Grant::kept(alias, epoch, r.id("machine")?, r.id("account")?, r.id("key")?);
-                Ok(LaneRow { grant, gpus: lane_gpus(&r.bytes("gpus")?)? })
-            })
-            .collect()
+        rows.iter().map(lane_row).collect()
+    }
+
+    /// Lanes opened since `since`, whose key has not ended.
+    pub async fn lanes_opened(&self, since: UnixSeconds) -> Result<Vec<LaneRow>, StoreError> {
+        let rows = sqlx::query("SELECT l.alias, l.epoch, l.machine, l.account, l.key, l.gpus FROM beat_lane l JOIN key k ON k.id = l.key WHERE l.opened_at >= ? AND k.revoked_at IS NULL")
+            .bind(since.0 as i64)
+            .fetch_all(&self.read)
+            .await
+            .map_err(StoreError::sql("looking for lanes that were opened"))?;
+        rows.iter().map(lane_row).collect()
     }
 
     /// The deepest value of each chain that was folded for `from` and later hours.
