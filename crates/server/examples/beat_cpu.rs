@@ -117,6 +117,8 @@ fn by_udp(load: &mut Load, to: SocketAddr, beats: usize) -> anyhow::Result<()> {
     let socket = UdpSocket::bind("127.0.0.1:0")?;
     socket.connect(to)?;
     socket.set_read_timeout(Some(Duration::from_secs(5)))?;
+    // Room for a window of answers: what this end drops is not the intake's loss.
+    socket2::SockRef::from(&socket).set_recv_buffer_size(4 << 20)?;
     let mut known: std::collections::HashMap<u64, usize> = Default::default();
     for (n, (alias, _)) in load.lanes.iter().enumerate() {
         known.insert(alias.0, n);
