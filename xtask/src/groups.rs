@@ -63,6 +63,11 @@ pub const GROUPS: &[Group] = &[
         checks: "that no acknowledged beat is lost, whatever befalls the server",
         run: beats,
     },
+    Group {
+        name: "drill",
+        checks: "that a replay of the breach is stopped at each of its links",
+        run: drill,
+    },
     Group { name: "demo", checks: "the whole network on this machine, with Ray", run: demo },
 ];
 
@@ -395,6 +400,41 @@ const STEPS: [&str; 13] = [
     "attack",
     "restart",
 ];
+
+/// The links that the report must have, each held.
+const LINKS: [&str; 14] = [
+    "explorer_leak",
+    "enumeration",
+    "shared_token",
+    "header_owner",
+    "stolen_request",
+    "injection",
+    "metadata_status",
+    "surge",
+    "breadth",
+    "containment",
+    "restore",
+    "heartbeats_during_freeze",
+    "revocation",
+    "log_tamper",
+];
+
+fn drill(root: &Path) -> Result<bool> {
+    if !programs(root)? {
+        return Ok(false);
+    }
+    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
+    let report = std::env::temp_dir().join(format!("gangline-drill-{}.json", std::process::id()));
+    let mut command = program(target.join("debug/gangline"), root);
+    command.args(["drill", "--local", "--report"]).arg(&report);
+    let held = succeeds(command, 15)?;
+    let text = fs::read_to_string(&report).context("the drill wrote no report")?;
+    let _ = fs::remove_file(&report);
+    let value: Value = serde_json::from_str(&text).context("the drill's report is no JSON")?;
+    let rows = value["rows"].as_array().context("the drill's report has no rows")?;
+    let all = LINKS.iter().all(|name| rows.iter().any(|row| row["name"] == *name && row["ok"] == true));
+    Ok(held && all && rows.len() == LINKS.len())
+}
 
 fn demo(root: &Path) -> Result<bool> {
     for packages in [install::VULKAN, install::ISOLATION, install::RAY] {

@@ -6,6 +6,7 @@
 mod audit;
 mod bench;
 mod demo;
+mod drill;
 mod fleet;
 mod guard;
 mod inert;
@@ -15,6 +16,7 @@ mod problem;
 mod proof;
 mod rent;
 mod serve;
+mod stage;
 mod verify;
 mod worker;
 
@@ -71,6 +73,8 @@ enum Command {
     /// Sends datagrams back; the bench starts it.
     #[command(hide = true)]
     BenchEcho,
+    /// Replay the breach of April 2024 against a network, safely, and see what stops each of its links.
+    Drill(drill::Args),
     /// Watch a whole network on this machine: join, prove, earn, rent, and attacks that fail.
     Demo(Box<demo::Args>),
     /// The main process inside a sandbox; the worker starts it.
@@ -99,6 +103,7 @@ impl Command {
             Self::Fleet(args) => fleet::main(*args),
             Self::Bench(args) => bench::main(&args),
             Self::BenchEcho => bench::echo(),
+            Self::Drill(args) => drill::main(args),
             Self::Demo(args) => demo::main(*args),
             Self::Node => gangline_worker::node::run(gangline_worker::node::NodeArgs {}),
             Self::AdapterProbe => worker::adapter_probe(),

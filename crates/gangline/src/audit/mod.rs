@@ -105,6 +105,36 @@ fn note_of(text: &str, whose: &str) -> Result<Note, Stopped> {
     text.parse().map_err(|why| unsigned(whose)(why).into())
 }
 
+/// Saves a network's log to a folder: how many entries.
+///
+/// # Errors
+/// When it cannot be asked or written.
+pub async fn fetch(url: &str, folder: &std::path::Path) -> anyhow::Result<u64> {
+    Source::network(url)?.save(folder).await
+}
+
+/// What is found out about a saved log, given checkpoints of it that were seen elsewhere; none if it holds together.
+///
+/// # Errors
+/// When it cannot be read at all.
+pub async fn finding(folder: &std::path::Path, seen: &[PathBuf]) -> anyhow::Result<Option<String>> {
+    let args = VerifyArgs {
+        source: folder.display().to_string(),
+        state: None,
+        key: None,
+        seen: seen.to_vec(),
+        witness: vec![],
+        witness_key: vec![],
+        list: false,
+        json: true,
+    };
+    match verify::check(&Source::of(&args.source)?, &args, None).await {
+        Ok(_) => Ok(None),
+        Err(Stopped::Found(finding)) => Ok(Some(finding.to_string())),
+        Err(Stopped::CouldNotAsk(why)) => Err(why),
+    }
+}
+
 /// Checks or saves a log.
 ///
 /// # Errors

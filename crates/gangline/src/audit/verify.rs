@@ -39,7 +39,7 @@ struct Report<'a> {
 }
 
 /// What was established.
-struct Good {
+pub(super) struct Good {
     key: VerifierKey,
     checkpoint: Checkpoint,
     note: String,
@@ -192,7 +192,11 @@ async fn all_seen(
     Ok(seen)
 }
 
-async fn check(source: &Source, args: &VerifyArgs, state: Option<&State>) -> Result<Good, Stopped> {
+pub(super) async fn check(
+    source: &Source,
+    args: &VerifyArgs,
+    state: Option<&State>,
+) -> Result<Good, Stopped> {
     let mut notes = Vec::new();
     let key = key_of(source, args, state, &mut notes).await?;
     // Before the log's own: what others saw earlier cannot be more than what the log shows later.

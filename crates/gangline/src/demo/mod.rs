@@ -5,11 +5,7 @@
 //! Refuses to fake: where Ray or a sandbox is missing, the step that needs it fails and says what to
 //! install. Knows no inside of the server: it sees what its users see.
 
-mod attacker;
-mod browser;
 mod fleet;
-mod html;
-mod http1;
 mod proc;
 mod process;
 mod report;
@@ -23,7 +19,7 @@ use std::path::PathBuf;
 use anyhow::Context;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use crate::problem::Problem;
+use crate::{problem::Problem, stage::attacker};
 use report::{Narrator, Report};
 use world::World;
 

@@ -33,13 +33,13 @@ use tokio::task::JoinHandle;
 
 use super::{
     Interrupt,
-    browser::Browser,
     fleet::Fleet,
     process::{Ended, Process, Spec},
     report::Narrator,
     scene::Scene,
     steps::rent::Hired,
 };
+use crate::stage::browser::Browser;
 
 /// A supplier's machine.
 pub struct Machine {

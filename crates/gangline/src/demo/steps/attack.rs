@@ -13,15 +13,14 @@ use serde_json::json;
 
 use super::join;
 use crate::demo::{
-    attacker::{Attempt, Phase, Plan},
-    html, http1,
-    http1::Answer,
     process::{Process, Spec},
     world::{Stolen, World, until},
 };
-
-/// What the victim calls its GPU.
-const LABEL: &str = "ada's first";
+use crate::stage::{
+    attacker::{Attempt, Phase, Plan, STOLEN_LABEL},
+    html, http1,
+    http1::Answer,
+};
 
 /// Whether the network said that this was a copy.
 pub fn is_replayed(answer: &Answer) -> bool {
@@ -34,7 +33,7 @@ async fn steal(world: &World) -> anyhow::Result<Stolen> {
     let gpu = machine.gpus.first().context("no GPU joined")?;
     let client = Client::new(&world.origin, Some(machine.key()?))?;
     let path = GpuLabel::path(&[gpu]);
-    let body = serde_json::to_vec(&json!({"label": LABEL}))?;
+    let body = serde_json::to_vec(&json!({"label": STOLEN_LABEL}))?;
     let mut headers = vec![("content-type", "application/json".to_owned())];
     headers.extend(client.signature("PUT", &path, "", &body));
     let bytes = http1::bytes("PUT", &path, world.authority(), &headers, &body);
@@ -44,7 +43,7 @@ async fn steal(world: &World) -> anyhow::Result<Stolen> {
     until(Duration::from_secs(15), || async {
         let shown = world.gpus().await?.into_iter().find(|shown| shown.id == *gpu);
         ensure!(
-            shown.is_some_and(|shown| shown.label.as_str() == LABEL),
+            shown.is_some_and(|shown| shown.label.as_str() == STOLEN_LABEL),
             "{gpu} is not shown with its owner's name"
         );
         Ok(())

@@ -5,7 +5,8 @@ use std::collections::BTreeSet;
 use anyhow::{Context, ensure};
 use serde_json::Value;
 
-use crate::demo::{browser::Browser, html, http1, world::World};
+use crate::demo::world::World;
+use crate::stage::{browser::Browser, html, http1};
 
 /// Everything that must not be public: ids as the consoles show them, keys and fingerprints.
 async fn forbidden(world: &mut World) -> anyhow::Result<BTreeSet<String>> {

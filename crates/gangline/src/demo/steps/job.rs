@@ -12,10 +12,10 @@ use nix::sys::signal::Signal;
 use serde_json::Value;
 
 use crate::demo::{
-    http1,
     process::{Process, Spec},
     world::World,
 };
+use crate::stage::http1;
 
 /// What is computed: the sum of the squares of 0 to 39.
 const SQUARES: u32 = 40;

@@ -6,11 +6,11 @@ use anyhow::{Context, bail, ensure};
 use base64::{Engine, engine::general_purpose::STANDARD_NO_PAD};
 
 use crate::demo::{
-    browser::Browser,
-    html, proc,
+    proc,
     process::Process,
     world::{Machine, World},
 };
+use crate::stage::{browser::Browser, html};
 
 /// A cluster costs a thousandth of a credit a second: easy to check in one's head.
 const PRICE_PER_HOUR_MICRO: u64 = 3_600_000;

@@ -16,12 +16,12 @@ use gangline_wire::api::cluster::{ClusterState, ClusterView};
 
 use super::Found;
 use crate::demo::{
-    browser::Browser,
     fleet::Fleet,
     proc,
     scene::Scene,
     world::{World, gangline},
 };
+use crate::stage::browser::Browser;
 
 /// Ports that Ray uses unless told otherwise: its store, dashboard, client, agents, metrics.
 const RAY_PORTS: [u16; 7] = [6379, 8265, 10001, 52365, 44217, 44227, 8000];

@@ -13,10 +13,8 @@ use gangline_worker::client::{Client, now};
 use nix::sys::signal::Signal;
 
 use super::{attack, serve};
-use crate::demo::{
-    http1,
-    world::{Machine, World, until},
-};
+use crate::demo::world::{Machine, World, until};
+use crate::stage::http1;
 
 /// Late minutes a machine may still hand in, so many at most here: six hours less a margin.
 const LATE_MINUTES: u32 = 340;

@@ -6,11 +6,11 @@ use anyhow::{Context, ensure};
 use serde_json::Value;
 
 use crate::demo::{
-    browser::Browser,
-    http1, proc,
+    proc,
     process::Process,
     world::{World, until},
 };
+use crate::stage::{browser::Browser, http1};
 
 /// What the pages say at their top.
 const BANNER: &str = "One machine, periods of one minute instead of an hour, processor programs in place of GPUs where there are none; credits mean nothing here.";

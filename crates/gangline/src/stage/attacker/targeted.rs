@@ -8,8 +8,8 @@ use gangline_wire::{Endpoint, endpoints as e};
 use gangline_worker::client::now;
 use serde_json::{Value, json};
 
-use super::Mallory;
-use crate::demo::{html, http1};
+use super::{Mallory, STOLEN_LABEL};
+use crate::stage::{html, http1};
 
 /// Headers by which some server somewhere believes who is asking.
 const OWNER_HEADERS: [&str; 9] = [
@@ -34,7 +34,10 @@ pub async fn run(m: &Mallory) -> anyhow::Result<()> {
 }
 
 /// The first step of April 2024: ask the explorer whose GPU it is.
-async fn owners(m: &Mallory, victim: GpuId) -> anyhow::Result<()> {
+///
+/// # Errors
+/// When nobody answers.
+pub async fn owners(m: &Mallory, victim: GpuId) -> anyhow::Result<()> {
     let mut found = 0;
     let mut targets = vec![
         "/".to_owned(),
@@ -67,8 +70,20 @@ async fn owners(m: &Mallory, victim: GpuId) -> anyhow::Result<()> {
 
 /// The second: rewrite another machine's metadata.
 async fn metadata(m: &Mallory, victim: GpuId) -> anyhow::Result<()> {
-    let target = e::GpuLabel::path(&[&victim]);
-    let body = serde_json::to_vec(&json!({"label": "owned"}))?;
+    with_headers(m, victim).await?;
+    without_a_key(m, victim).await
+}
+
+fn label(victim: GpuId) -> anyhow::Result<(String, Vec<u8>)> {
+    Ok((e::GpuLabel::path(&[&victim]), serde_json::to_vec(&json!({"label": "owned"}))?))
+}
+
+/// With its own key, and the owner in a header.
+///
+/// # Errors
+/// When nobody answers.
+pub async fn with_headers(m: &Mallory, victim: GpuId) -> anyhow::Result<()> {
+    let (target, body) = label(victim)?;
     m.expect(
         "renames another's GPU with its own key",
         &m.signed("PUT", &target, &[], &body).await?,
@@ -90,6 +105,15 @@ async fn metadata(m: &Mallory, victim: GpuId) -> anyhow::Result<()> {
         404,
         "not_found",
     );
+    Ok(())
+}
+
+/// With whatever might pass for a token.
+///
+/// # Errors
+/// When nobody answers.
+pub async fn without_a_key(m: &Mallory, victim: GpuId) -> anyhow::Result<()> {
+    let (target, body) = label(victim)?;
     let bearer = format!("Bearer {}", m.plan.victim_key);
     m.expect(
         "the same without a signature, with the owner's key id as a bearer token",
@@ -131,11 +155,14 @@ async fn unsigned(
 }
 
 /// A copy of a request, as it is and altered.
-async fn copies(m: &Mallory, victim: GpuId) -> anyhow::Result<()> {
+///
+/// # Errors
+/// When nobody answers.
+pub async fn copies(m: &Mallory, victim: GpuId) -> anyhow::Result<()> {
     let stolen = STANDARD.decode(&m.plan.stolen).context("the loot is no base64")?;
     let text = String::from_utf8(stolen.clone()).context("the loot is no text")?;
     m.expect("sends a stolen request again, byte for byte", &m.send(&stolen).await?, 401, "replayed");
-    let body = text.replace("ada's first", "mallory was");
+    let body = text.replace(STOLEN_LABEL, "mallory was");
     anyhow::ensure!(
         body != text && body.len() == text.len(),
         "the loot is not the request that was expected"
@@ -143,7 +170,7 @@ async fn copies(m: &Mallory, victim: GpuId) -> anyhow::Result<()> {
     m.expect("sends it with another body", &m.send(body.as_bytes()).await?, 401, "wrong_digest");
     let digest = |body: &str| gangline_wire::sig::digest_header(&gangline_wire::sig::digest(body.as_bytes()));
     let (head, old) = text.split_once("\r\n\r\n").context("the loot has no body")?;
-    let new = old.replace("ada's first", "mallory was");
+    let new = old.replace(STOLEN_LABEL, "mallory was");
     let both = format!("{}\r\n\r\n{new}", head.replace(&digest(old), &digest(&new)));
     m.expect(
         "sends it with another body and that body's digest",

@@ -11,7 +11,7 @@ use super::{
     Mallory,
     samples::{HOSTILE, percent, sample, strings},
 };
-use crate::demo::{html, http1::Answer};
+use crate::stage::{html, http1::Answer};
 
 /// How answers ended, by status.
 #[derive(Default)]

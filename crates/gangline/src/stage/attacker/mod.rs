@@ -4,11 +4,15 @@
 //! Has no other way in than anybody: the network's port.
 
 mod forge;
-mod injection;
+pub mod injection;
 mod samples;
-mod targeted;
+pub mod targeted;
 
-use std::path::PathBuf;
+use std::{
+    path::PathBuf,
+    sync::{Mutex, atomic::AtomicU64},
+    time::Duration,
+};
 
 use anyhow::Context;
 use gangline_types::GpuId;
@@ -65,6 +69,12 @@ pub struct Plan {
     pub phase: Phase,
 }
 
+/// How often a request is sent again that the network had no time for.
+const BUSY_TRIES: u32 = 60;
+
+/// What the victim calls its GPU in the request that was stolen.
+pub const STOLEN_LABEL: &str = "ada's first";
+
 /// One kind of attack and how it ended.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Attempt {
@@ -96,7 +106,10 @@ pub struct Mallory {
     pub client: Client,
     /// Its key.
     pub key: SigningKey,
-    requests: std::sync::atomic::AtomicU64,
+    /// Requests since something was told.
+    pub requests: AtomicU64,
+    /// What became of the attacks, for whoever plays the attacker itself; otherwise it is printed.
+    pub kept: Option<Mutex<Vec<Attempt>>>,
 }
 
 impl Mallory {
@@ -131,10 +144,19 @@ impl Mallory {
         body: &[u8],
     ) -> anyhow::Result<Answer> {
         let (path, query) = target.split_once('?').unwrap_or((target, ""));
-        let mut headers = vec![("content-type", "application/json".to_owned())];
-        headers.extend(self.client.signature(method, path, query, body));
-        headers.extend(more.iter().map(|(name, value)| (*name, (*value).to_owned())));
-        self.send(&http1::bytes(method, target, self.authority(), &headers, body)).await
+        let mut patience = BUSY_TRIES;
+        loop {
+            let mut headers = vec![("content-type", "application/json".to_owned())];
+            headers.extend(self.client.signature(method, path, query, body));
+            headers.extend(more.iter().map(|(name, value)| (*name, (*value).to_owned())));
+            let answer = self.send(&http1::bytes(method, target, self.authority(), &headers, body)).await?;
+            // Who is told to wait has not been looked at: an attacker has time.
+            if answer.status != 429 || patience == 0 {
+                return Ok(answer);
+            }
+            patience -= 1;
+            tokio::time::sleep(Duration::from_secs(2)).await;
+        }
     }
 
     /// The same with a JSON body.
@@ -177,7 +199,17 @@ impl Mallory {
 
     /// The same, naming the attacker's GPU.
     pub fn tell_of(&self, what: impl Into<String>, stopped: bool, by: impl Into<String>, gpu: Option<GpuId>) {
-        say(&Attempt { what: what.into(), stopped, by: by.into(), requests: self.count(), gpu });
+        let attempt = Attempt { what: what.into(), stopped, by: by.into(), requests: self.count(), gpu };
+        match &self.kept {
+            Some(kept) => kept.lock().unwrap_or_else(|e| e.into_inner()).push(attempt),
+            None => say(&attempt),
+        }
+    }
+
+    /// What became of the attacks so far, where it is kept.
+    pub fn kept(&self) -> Vec<Attempt> {
+        let kept = self.kept.as_ref();
+        kept.map(|kept| kept.lock().unwrap_or_else(|e| e.into_inner()).clone()).unwrap_or_default()
     }
 
     /// Tells of one answer that should have been a refusal of this status and code.
@@ -202,7 +234,7 @@ pub async fn main() -> anyhow::Result<()> {
     let key = enrol::load_key(&file)?.with_context(|| format!("there is no key in {}", file.display()))?;
     let client = Client::new(&plan.origin, Some(key.clone()))?;
     let phase = plan.phase;
-    let mallory = Mallory { plan, client, key, requests: 0.into() };
+    let mallory = Mallory { plan, client, key, requests: 0.into(), kept: None };
     match phase {
         Phase::Targeted => targeted::run(&mallory).await?,
         Phase::Injection => {
