@@ -50,7 +50,7 @@ freezable! {
     yes: RequestEnrolment = "request_enrolment", DecideEnrolment = "decide_enrolment", Invite = "invite",
         DescribeMachine = "describe_machine", LabelGpu = "label_gpu", RetireMachine = "retire_machine", Hire = "hire",
         RotateKey = "rotate_key";
-    no: ReadPublic, UseLink, SignIn, EndSessions, Beat, ProveGpu, Supply, UseCluster, ReleaseCluster, ReadAccount,
+    no: ReadPublic, UseLink, UsePasskey, SignIn, EndSessions, ManageWaysIn, Beat, ProveGpu, Supply, UseCluster, ReleaseCluster, ReadAccount,
         RevokeKey, Operate, Contain, Watch, Judge, TakeSnapshot, Reconcile, Project, Simulate;
 }
 

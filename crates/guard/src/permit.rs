@@ -91,6 +91,10 @@ pub mod act {
         UseLink on on::Network;
         /// See [`Action::SignIn`].
         SignIn on on::Identity;
+        /// See [`Action::UsePasskey`].
+        UsePasskey on on::Network;
+        /// See [`Action::ManageWaysIn`].
+        ManageWaysIn on on::Account;
         /// See [`Action::EndSessions`].
         EndSessions on on::Identity;
         /// See [`Action::Invite`].

@@ -65,6 +65,9 @@ pub enum Refusal {
     /// An answer of the provider to a sign-in that this browser did not begin, or long ago.
     #[error("this answer belongs to no sign-in that this browser began in the last minutes")]
     OtherSignIn,
+    /// A passkey's answer that is not right.
+    #[error("the passkey's answer cannot be believed: {0}")]
+    BadPasskey(String),
     /// The provider signed them in, but their claims hold no role of this network.
     #[error("the identity provider signed you in, but you have no role in this network")]
     NoRole,
@@ -115,6 +118,7 @@ impl Refusal {
             Self::Csrf => "csrf",
             Self::NotVouched(_) => "not_vouched",
             Self::OtherSignIn => "other_sign_in",
+            Self::BadPasskey(_) => "bad_passkey",
             Self::NoRole => "no_role",
             Self::OtherOrganisation => "other_organisation",
             Self::Forbidden(_) => "forbidden",
@@ -127,7 +131,7 @@ impl Refusal {
     pub fn status(&self) -> u16 {
         match self {
             Self::Forbidden(_) | Self::Csrf | Self::Frozen { .. } => 403,
-            Self::OtherSignIn | Self::NoRole | Self::OtherOrganisation => 403,
+            Self::BadPasskey(_) | Self::OtherSignIn | Self::NoRole | Self::OtherOrganisation => 403,
             // What back-channel logout asks for.
             Self::NotVouched(_) => 400,
             Self::Hidden => 404,
@@ -144,6 +148,9 @@ impl Refusal {
             }
             Self::NotSignedIn => "sign in, or open a one-time link; an operator can make one for you",
             Self::NotVouched(_) => "start signing in again; if it stays so, tell the operator",
+            Self::BadPasskey(_) => {
+                "try again; if a device was copied or restored, remove its passkey and add a new one"
+            }
             Self::OtherSignIn => "start signing in again, and finish within ten minutes in the same browser",
             Self::NoRole => {
                 "ask whoever manages accounts at the provider for a role that the operator of this network has mapped"

@@ -166,3 +166,39 @@ addEventListener("keydown", e => {
     document.getElementById("find")?.focus();
   }
 });
+
+// ---- passkeys: the one thing that needs a script. The answer travels in a form like any other ----
+for (const form of /** @type {HTMLFormElement[]} */ (all("form[data-passkey]"))) {
+  const words = form.parentElement?.querySelector("[data-passkey-words]");
+  const at = form.dataset.at ?? "", pass = /** @type {any} */ (window.PublicKeyCredential);
+  if (location.origin !== at) {
+    write(words, `Passkeys are for a name: open ${at} to use them.`);
+    continue;
+  }
+  if (!pass?.parseRequestOptionsFromJSON) {
+    write(words, "This browser has no passkeys; a one-time link works.");
+    continue;
+  }
+  form.hidden = false;
+  write(words, "");
+  form.addEventListener("submit", async e => {
+    const field = /** @type {HTMLInputElement} */ (form.elements.namedItem("credential"));
+    if (field.value) return;
+    e.preventDefault();
+    try {
+      const fields = new URLSearchParams();
+      for (const [name, value] of new FormData(form)) fields.append(name, String(value));
+      const asked = await fetch(form.dataset.ask ?? "", { method: "POST", body: fields });
+      if (!asked.ok) throw new Error(`the server answered ${asked.status}`);
+      const told = await asked.json();
+      const made = form.dataset.passkey === "new"
+        ? await navigator.credentials.create({ publicKey: pass.parseCreationOptionsFromJSON(told) })
+        : await navigator.credentials.get({ publicKey: pass.parseRequestOptionsFromJSON(told) });
+      field.value = JSON.stringify(made);
+      form.submit();
+    } catch (why) {
+      field.value = "";
+      write(words, `That did not work: ${why instanceof Error ? why.message : why}`);
+    }
+  });
+}

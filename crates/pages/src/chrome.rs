@@ -78,6 +78,8 @@ pub struct Chrome {
     pub csrf: Option<String>,
     /// Name of the identity provider through which people can sign in, if there is one.
     pub provider: Option<String>,
+    /// Origin at which passkeys work; `None` where browsers have none.
+    pub passkeys_at: Option<String>,
     /// A sentence at the top of every page that says what is simulated, in a demonstration.
     pub banner: Option<String>,
 }

@@ -26,6 +26,7 @@
 //! | POST `/console/gpus/{gpu}/label` | `label` | [`supplier`] |
 //! | POST `/console/clusters/{cluster}/release` | | [`renter`] |
 
+mod account;
 mod api;
 mod approve;
 mod assets;
@@ -42,6 +43,7 @@ pub mod paths;
 mod snapshots;
 mod ui;
 
+pub use account::{AccountView, PasskeyRow, SessionRow, account};
 pub use api::{ApiView, api};
 pub use approve::{ApproveView, Asking, KeyRequest, approve};
 pub use assets::{Asset, CSP, assets, compressed};

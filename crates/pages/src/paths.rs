@@ -13,6 +13,8 @@ pub const SIGN_IN: &str = "/signin";
 pub const CONSOLE: &str = "/console";
 /// The operator's security page.
 pub const SECURITY: &str = "/console/security";
+/// Ways into one's own account.
+pub const ACCOUNT: &str = "/account";
 /// Approving a new key.
 pub const APPROVE: &str = "/approve";
 /// The API reference.

@@ -19,8 +19,16 @@ use tokio::sync::{Notify, broadcast, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    Config, edge, jobs::placement::Placement, lanes::Lanes, live::Lives, metrics::Metrics, notice::Noticer,
-    people::Provider, refusals::Recorder, routes::pages::Drawn, tunnel::Tunnels,
+    Config, edge,
+    jobs::placement::Placement,
+    lanes::Lanes,
+    live::Lives,
+    metrics::Metrics,
+    notice::Noticer,
+    people::{Provider, passkey::Passkeys},
+    refusals::Recorder,
+    routes::pages::Drawn,
+    tunnel::Tunnels,
 };
 
 /// Things that are counted apart, with how often each may happen for one asker.
@@ -105,6 +113,8 @@ pub struct Shared {
     pub drawn: Drawn,
     /// Offers in the order of choice.
     pub placement: Placement,
+    /// What passkeys are for here; none where browsers have none.
+    pub passkeys: Option<Passkeys>,
     /// What is open, and under what.
     pub lives: Lives,
     /// Totals and GPU changes for watchers.
@@ -146,6 +156,7 @@ impl Shared {
         Arc::new(Self {
             config,
             authorities,
+            passkeys: Passkeys::of(&origin),
             origin,
             store,
             key,

@@ -16,7 +16,7 @@ mod sqlite;
 
 pub use books::{
     PublicStore, Store,
-    account::{AccountRow, InviteTarget, LinkRow, NewLink, NewSession, SessionRow},
+    account::{AccountRow, InviteTarget, LinkRow, NewLink, NewSession, OwnSession, SessionRow},
     beat::{ChainRow, Fold, FoldedHour, FoldedLink, LaneRow},
     cluster::{Candidate, ClosedCluster, ClusterRow, NewCluster},
     enrolment::{EnrolmentRow, NewEnrolment},
@@ -27,6 +27,7 @@ pub use books::{
     label::{Doer, LabelChange, RestoredLabel},
     machine::{GpuRow, MachineRow},
     months::Packed,
+    passkey::{NewPasskey, PasskeyQuestion, PasskeyRow, Removed},
     project::{Projected, TOLD_MAX},
     proof::{LastProof, NewProof, ProofRow},
     public::ModelRow,

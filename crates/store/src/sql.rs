@@ -2,7 +2,7 @@
 
 use gangline_types::{
     AccountId, ClusterId, EnrolmentId, FreezeId, GpuId, Hash, IncidentId, KeyId, LinkId, MachineId,
-    MicroCredits, ProofId, SessionId, UnixSeconds,
+    MicroCredits, PasskeyId, ProofId, SessionId, UnixSeconds,
 };
 use serde::{Serialize, de::DeserializeOwned};
 use sqlx::{Row, sqlite::SqliteRow};
@@ -31,7 +31,8 @@ ids!(
     SessionId,
     LinkId,
     IncidentId,
-    FreezeId
+    FreezeId,
+    PasskeyId
 );
 
 /// Ids one after another: a list as one bound value, which a statement takes apart.

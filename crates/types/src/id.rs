@@ -123,6 +123,8 @@ ids! {
     ClusterId, "clu", "cluster";
     /// A browser's session. Never public.
     SessionId, "ses", "session";
+    /// A passkey of an account. Never public.
+    PasskeyId, "pky", "passkey";
     /// A one-time link. Never public.
     LinkId, "lnk", "link";
     /// Something that was noticed and that somebody looks into. Never public.

@@ -17,8 +17,8 @@ pub use bits::UptimeHour;
 pub use gpu::{AdapterKind, Backend, GpuClaim, Profile, Standing};
 pub use hash::Hash;
 pub use id::{
-    AccountId, ClusterId, EnrolmentId, FreezeId, GpuId, IncidentId, KeyId, LinkId, MachineId, ProofId,
-    SessionId,
+    AccountId, ClusterId, EnrolmentId, FreezeId, GpuId, IncidentId, KeyId, LinkId, MachineId, PasskeyId,
+    ProofId, SessionId,
 };
 pub use money::{MicroCredits, Share};
 pub use text::{Label, Text};

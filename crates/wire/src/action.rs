@@ -30,6 +30,10 @@ actions! {
     UseLink = "use_link";
     /// Turn an identity provider's word for somebody into a session.
     SignIn = "sign_in";
+    /// Turn a passkey's signature into a session.
+    UsePasskey = "use_passkey";
+    /// Add and remove the ways into one's own account, and end its sessions.
+    ManageWaysIn = "manage_ways_in";
     /// End somebody's sessions at the identity provider's word.
     EndSessions = "end_sessions";
     /// Make a one-time link for somebody.

@@ -125,6 +125,20 @@ endpoints! {
     SignInCallback: Get "/signin/callback", Nobody, SignIn, Html, SignInAnswer, Nothing => Raw, 0;
     /// The identity provider's message that somebody has signed out there: their sessions end.
     SignInBackchannel: Post "/signin/backchannel", Nobody, EndSessions, Stream, Nothing, Nothing => Raw, 32 * KIB;
+    /// Asks a browser for the signature of a passkey.
+    PasskeySignInAsk: Post "/signin/passkey/ask", Nobody, UsePasskey, Html, Nothing, PasskeyAskForm => Raw, KIB;
+    /// Signs in whoever the passkey is of: a session begins.
+    PasskeySignIn: Post "/signin/passkey", Nobody, UsePasskey, Html, Nothing, PasskeyAnswer => Raw, 16 * KIB;
+    /// The asker's passkeys and sessions.
+    AccountPage: Get "/account", Session, ReadAccount, Html, Nothing, Nothing => Raw, 0;
+    /// Asks a browser for a new passkey.
+    PasskeyAsk: Post "/account/passkeys/ask", Session, ManageWaysIn, Html, Nothing, PasskeyAskForm => Raw, KIB;
+    /// Keeps a new passkey.
+    PasskeyAdd: Post "/account/passkeys", Session, ManageWaysIn, Html, Nothing, PasskeyAnswer => Raw, 16 * KIB;
+    /// Removes a passkey, unless it is the only way in.
+    PasskeyRemove: Post "/account/passkeys/{passkey}/remove", Session, ManageWaysIn, Html, Nothing, CsrfOnly => Raw, KIB;
+    /// Ends one of the asker's sessions.
+    SessionEndForm: Post "/account/sessions/{session}/end", Session, ManageWaysIn, Html, Nothing, CsrfOnly => Raw, KIB;
     /// Ends the session.
     LeaveForm: Post "/leave", Session, ReadAccount, Html, Nothing, CsrfOnly => Raw, KIB;
     /// What a code asks for.
@@ -238,7 +252,7 @@ mod tests {
     #[test]
     fn whoever_writes_must_show_something() {
         for d in ALL {
-            let harmless = [ReadPublic, UseLink, SignIn, EndSessions].contains(&d.spec.action);
+            let harmless = [ReadPublic, UseLink, UsePasskey, SignIn, EndSessions].contains(&d.spec.action);
             assert!(
                 harmless || !matches!(d.spec.credential, Nobody | MaybeSession),
                 "{} acts for nobody in particular",

@@ -164,7 +164,8 @@ pub struct Session {
 /// A command of chromedriver beyond the WebDriver standard.
 #[derive(Debug)]
 struct Beyond {
-    path: &'static str,
+    path: String,
+    method: http::Method,
     body: Value,
 }
 
@@ -173,7 +174,8 @@ impl WebDriverCompatibleCommand for Beyond {
         base.join(&format!("session/{}/{}", session.unwrap_or_default(), self.path))
     }
     fn method_and_body(&self, _: &url::Url) -> (http::Method, Option<String>) {
-        (http::Method::POST, Some(self.body.to_string()))
+        let body = (self.method != http::Method::GET).then(|| self.body.to_string());
+        (self.method.clone(), body)
     }
 }
 
@@ -186,14 +188,21 @@ impl Session {
     pub async fn command(&self, name: &str, parameters: Value) -> Value {
         let body = json!({"cmd": name, "params": parameters});
         self.client
-            .issue_cmd(Beyond { path: "goog/cdp/execute", body })
+            .issue_cmd(Beyond { path: "goog/cdp/execute".into(), method: http::Method::POST, body })
             .await
             .unwrap_or_else(|e| panic!("{name}: {e}"))
     }
 
+    /// A command of an extension of the WebDriver standard, such as virtual authenticators.
+    pub async fn webdriver(&self, method: http::Method, path: &str, body: Value) -> Value {
+        let command = Beyond { path: path.to_owned(), method, body };
+        self.client.issue_cmd(command).await.unwrap_or_else(|e| panic!("{path}: {e}"))
+    }
+
     /// What the console has said since it was last asked, CSP violations among it.
     pub async fn console(&self) -> Vec<String> {
-        let said = self.client.issue_cmd(Beyond { path: "se/log", body: json!({"type": "browser"}) });
+        let body = json!({"type": "browser"});
+        let said = self.client.issue_cmd(Beyond { path: "se/log".into(), method: http::Method::POST, body });
         let said = said.await.unwrap();
         let entry = |e: &Value| format!("{} {} {}", e["level"], e["source"], e["message"]);
         said.as_array().unwrap().iter().map(entry).collect()

@@ -98,6 +98,7 @@ async fn every_page_is_accessible_fits_a_phone_and_keeps_to_the_policy() {
     let page = &supplier;
     enters(page, &link_to(net, "Ada").await).await;
     check.goes(page, "console-supplier", "/console", 200).await;
+    check.goes(page, "account", "/account", 200).await;
     check.goes(page, "approve", "/approve", 200).await;
     check.goes(page, "approve-unknown", "/approve?code=2222-2222", 404).await;
     for (theme, decision, heading) in [("dark", "Approve", "Approved"), ("light", "Deny", "Denied")] {

@@ -13,6 +13,7 @@ mod live;
 mod needs;
 #[path = "../../../server/tests/net/mod.rs"]
 mod net;
+mod passkeys;
 mod sign_in;
 mod without_scripts;
 mod world;

@@ -95,6 +95,8 @@ words! {
         Denied = "denied",
         /// A one-time link was made for an account that exists.
         Link = "link",
+        /// Somebody made a passkey for their own account.
+        Passkey = "passkey",
     }
 }
 

@@ -160,6 +160,12 @@ const BOUNDS: &[Bound] = &[
             when { resource.account == principal.account || principal.role == Who::Role::"operator" };"#,
     },
     Bound {
+        says: "only somebody in a browser touches the ways into an account, and only into their own",
+        actions: &[Action::ManageWaysIn],
+        at_most: "permit (principal is Who::Person, action, resource is On::Account)
+            when { resource.account == principal.account };",
+    },
+    Bound {
         says: "a key is put in the place of another only by that one",
         actions: &[Action::RotateKey],
         at_most: "permit (principal is Who::Machine, action, resource is On::Key)

@@ -405,6 +405,7 @@ pub fn chrome(w: &Words, theme: Theme, path: &str, role: Option<Role>) -> Chrome
         role,
         csrf: role.map(|_| w.say("c5rf-t0ken")),
         provider: Some(w.say("sso.example")),
+        passkeys_at: Some(w.say("https://gangline.example")),
         banner: Some(w.say(
             "This network runs on one machine, its GPUs are software devices and a period is one minute.",
         )),
@@ -440,6 +441,7 @@ pub fn gallery(w: &Words, theme: Theme) -> Vec<(&'static str, String)> {
         ("operator", operator(&at("/console", Some(Role::Operator)), &operator_view(w))),
         ("supplier", supplier(&at("/console", Some(Role::Supplier)), &supplier_view(w))),
         ("renter", renter(&at("/console", Some(Role::Renter)), &renter_view(w))),
+        ("account", account(&at("/account", Some(Role::Operator)), &account_view(w))),
         ("sign-out", sign_out(&at("/signin", None))),
         ("sign-in", sign_in(&at("/console", None), &SignInView { reason: w.0.clone() })),
         ("api", api(&at("/api", None), &api_view(w))),
@@ -450,4 +452,27 @@ pub fn gallery(w: &Words, theme: Theme) -> Vec<(&'static str, String)> {
         pages.push((name, error(&at("/nowhere", None), &error_view(w, status))));
     }
     pages
+}
+
+fn account_view(w: &Words) -> AccountView {
+    let passkey = |n: u8, used_at| PasskeyRow {
+        id: PasskeyId::from_bytes([n; 16]),
+        name: w.say("laptop"),
+        created_at: UnixSeconds(NOW.0 - 90_000),
+        used_at,
+    };
+    let session = |n: u8, how: &str| SessionRow {
+        id: SessionId::from_bytes([n; 16]),
+        how: w.say(how),
+        created_at: UnixSeconds(NOW.0 - 9_000),
+        seen_at: UnixSeconds(NOW.0 - 60),
+        is_this: n == 3,
+    };
+    AccountView {
+        now: NOW,
+        name: w.say("North Shed Computing"),
+        passkeys_at: Some(w.say("https://gangline.example")),
+        passkeys: vec![passkey(1, None), passkey(2, Some(NOW))],
+        sessions: vec![session(3, "passkey"), session(4, "link")],
+    }
 }

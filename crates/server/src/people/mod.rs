@@ -7,6 +7,7 @@
 
 mod claims;
 mod logout;
+pub mod passkey;
 mod provider;
 mod transaction;
 

@@ -55,6 +55,21 @@ pub struct NewSession {
     pub secret: Hash,
     /// Until when at the latest.
     pub expires_at: UnixSeconds,
+    /// Hash of the secret of the session that this browser had, which ends: whoever signs in gets a new one.
+    pub replaces: Option<Hash>,
+}
+
+/// A session for its owner to see.
+#[derive(Clone, Debug)]
+pub struct OwnSession {
+    /// Which.
+    pub session: SessionId,
+    /// How it began: `link`, `provider` or `passkey`.
+    pub how: String,
+    /// When.
+    pub created_at: UnixSeconds,
+    /// Last use, as far as it was written down.
+    pub seen_at: UnixSeconds,
 }
 
 /// A session as it is.
@@ -107,6 +122,19 @@ answered! { Store,
 
     /// The session with this secret, if it is alive.
     async fn session(&self, secret: &Hash, now: UnixSeconds) -> Result<Option<SessionRow>, StoreError>;
+
+    /// The account's sessions, the last used first, at most 100.
+    async fn sessions_of(
+        &self,
+        permit: &Permit<act::ReadAccount>,
+    ) -> Result<Vec<OwnSession>, StoreError>;
+
+    /// Ends a session of the permit's account; whether there was one.
+    async fn end_own_session(
+        &self,
+        permit: Permit<act::ManageWaysIn>,
+        session: SessionId,
+    ) -> Result<bool, StoreError>;
 
     /// Ends the permit's own session.
     async fn end_session(&self, permit: Permit<act::ReadAccount>) -> Result<(), StoreError>;

@@ -13,6 +13,7 @@ pub mod label;
 pub mod log;
 pub mod machine;
 pub mod months;
+pub mod passkey;
 pub mod project;
 pub mod proof;
 pub mod public;

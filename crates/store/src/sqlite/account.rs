@@ -4,11 +4,12 @@ use gangline_guard::{
     Permit, SessionRecord, act,
     log::{Event, entry::Approved},
 };
-use gangline_types::{AccountId, Hash, Label, UnixSeconds};
+use gangline_types::{AccountId, Hash, Label, SessionId, UnixSeconds};
 use gangline_wire::api::account::Role;
+use sqlx::SqliteConnection;
 
 use crate::{
-    AccountRow, InviteTarget, LinkRow, NewLink, NewSession, SessionRow, StoreError,
+    AccountRow, InviteTarget, LinkRow, NewLink, NewSession, OwnSession, SessionRow, StoreError,
     sql::{Columns, Id, word},
     sqlite::SqliteStore,
     sqlite::audit::audit,
@@ -16,10 +17,48 @@ use crate::{
     sqlite::open::commit,
 };
 
-/// How long a session may lie idle, in seconds: a day.
-const SESSION_IDLE_SECONDS: u64 = 24 * 3600;
+/// How long a session may lie idle, in seconds: eight hours, and an operator's half an hour.
+pub(super) const SESSION_IDLE_SECONDS: u64 = 8 * 3600;
+pub(super) const OPERATOR_IDLE_SECONDS: u64 = 30 * 60;
 /// How often its last use is written down, in seconds.
-const SEEN_EVERY_SECONDS: u64 = 300;
+const SEEN_EVERY_SECONDS: u64 = 60;
+
+/// Begins a session of `account`, and ends the one that this browser had: what was known before somebody signed in
+/// opens nothing after.
+pub(crate) async fn begin_session(
+    tx: &mut SqliteConnection,
+    session: &NewSession,
+    account: AccountId,
+    how: &str,
+    now: UnixSeconds,
+) -> Result<SessionRecord, StoreError> {
+    let doing = "beginning a session";
+    if let Some(replaced) = session.replaces {
+        sqlx::query("DELETE FROM session WHERE secret = ?")
+            .bind(replaced.0.to_vec())
+            .execute(&mut *tx)
+            .await
+            .map_err(StoreError::sql(doing))?;
+    }
+    sqlx::query("INSERT INTO session (id, secret, account, created_at, seen_at, expires_at, how) VALUES (?, ?, ?, ?, ?, ?, ?)")
+        .bind(session.id.blob())
+        .bind(session.secret.0.to_vec())
+        .bind(account.blob())
+        .bind(now.0 as i64)
+        .bind(now.0 as i64)
+        .bind(session.expires_at.0 as i64)
+        .bind(how)
+        .execute(&mut *tx)
+        .await
+        .map_err(StoreError::sql(doing))?;
+    let role = sqlx::query("SELECT role FROM account WHERE id = ?")
+        .bind(account.blob())
+        .fetch_one(tx)
+        .await
+        .map_err(StoreError::sql(doing))?
+        .word("role")?;
+    Ok(SessionRecord { session: session.id, account, role })
+}
 
 impl SqliteStore {
     /// Makes a one-time link, and the account it opens if that is new.
@@ -109,36 +148,23 @@ impl SqliteStore {
             .map_err(StoreError::sql(doing))?;
         let Some(row) = row else { return Ok(None) };
         let account: AccountId = row.id("account")?;
-        sqlx::query("INSERT INTO session (id, secret, account, created_at, seen_at, expires_at) VALUES (?, ?, ?, ?, ?, ?)")
-            .bind(session.id.blob())
-            .bind(session.secret.0.to_vec())
-            .bind(account.blob())
-            .bind(now)
-            .bind(now)
-            .bind(session.expires_at.0 as i64)
-            .execute(&mut *tx)
-            .await
-            .map_err(StoreError::sql(doing))?;
-        let role = sqlx::query("SELECT role FROM account WHERE id = ?")
-            .bind(account.blob())
-            .fetch_one(&mut *tx)
-            .await
-            .map_err(StoreError::sql(doing))?
-            .word("role")?;
+        let record = begin_session(&mut tx, &session, account, "link", permit.at()).await?;
         audit(&mut tx, &permit, &format!("a session of {account}")).await?;
         commit(tx, doing).await?;
-        Ok(Some(SessionRecord { session: session.id, account, role }))
+        Ok(Some(record))
     }
 
     /// The session with this secret, if it is alive.
     pub async fn session(&self, secret: &Hash, now: UnixSeconds) -> Result<Option<SessionRow>, StoreError> {
         let doing = "reading a session";
         let row = sqlx::query(
-            "SELECT s.id, s.account, s.seen_at, a.role, a.name FROM session s JOIN account a ON a.id = s.account WHERE s.secret = ? AND s.expires_at > ? AND s.seen_at > ?",
+            "SELECT s.id, s.account, s.seen_at, a.role, a.name FROM session s JOIN account a ON a.id = s.account WHERE s.secret = ? AND s.expires_at > ? AND s.seen_at > ? - CASE a.role WHEN 'operator' THEN ? ELSE ? END",
         )
         .bind(secret.0.to_vec())
         .bind(now.0 as i64)
-        .bind(now.0.saturating_sub(SESSION_IDLE_SECONDS) as i64)
+        .bind(now.0 as i64)
+        .bind(OPERATOR_IDLE_SECONDS as i64)
+        .bind(SESSION_IDLE_SECONDS as i64)
         .fetch_optional(&self.read)
         .await
         .map_err(StoreError::sql(doing))?;
@@ -157,6 +183,52 @@ impl SqliteStore {
     }
 
     /// Ends the permit's own session.
+    pub async fn sessions_of(
+        &self,
+        permit: &Permit<act::ReadAccount>,
+    ) -> Result<Vec<OwnSession>, StoreError> {
+        let now = permit.at().0 as i64;
+        let rows = sqlx::query("SELECT s.id, s.how, s.created_at, s.seen_at FROM session s JOIN account a ON a.id = s.account WHERE s.account = ?1 AND s.expires_at > ?2 AND s.seen_at > ?2 - CASE a.role WHEN 'operator' THEN ?3 ELSE ?4 END ORDER BY s.seen_at DESC, s.id LIMIT 100")
+            .bind(permit.on().account.blob())
+            .bind(now)
+            .bind(OPERATOR_IDLE_SECONDS as i64)
+            .bind(SESSION_IDLE_SECONDS as i64)
+            .fetch_all(&self.read)
+            .await
+            .map_err(StoreError::sql("listing sessions"))?;
+        rows.iter()
+            .map(|row| {
+                Ok(OwnSession {
+                    session: row.id("id")?,
+                    how: row.text("how")?,
+                    created_at: row.at("created_at")?,
+                    seen_at: row.at("seen_at")?,
+                })
+            })
+            .collect()
+    }
+
+    pub async fn end_own_session(
+        &self,
+        permit: Permit<act::ManageWaysIn>,
+        session: SessionId,
+    ) -> Result<bool, StoreError> {
+        let doing = "ending a session";
+        let mut tx = self.begin(doing).await?;
+        let ended = sqlx::query("DELETE FROM session WHERE id = ? AND account = ?")
+            .bind(session.blob())
+            .bind(permit.on().account.blob())
+            .execute(&mut *tx)
+            .await
+            .map_err(StoreError::sql(doing))?
+            .rows_affected();
+        if ended > 0 {
+            audit(&mut tx, &permit, &format!("session {session} ended")).await?;
+        }
+        commit(tx, doing).await?;
+        Ok(ended > 0)
+    }
+
     pub async fn end_session(&self, permit: Permit<act::ReadAccount>) -> Result<(), StoreError> {
         let gangline_guard::Principal::Person { session, .. } = permit.principal() else {
             return Err(StoreError::Gone("only a browser has a session to end"));

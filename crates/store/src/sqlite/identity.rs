@@ -10,6 +10,7 @@ use crate::{
     NewSession, Once, StoreError, VouchedPerson,
     sql::{Columns, Id, word},
     sqlite::SqliteStore,
+    sqlite::account::begin_session,
     sqlite::audit::audit,
     sqlite::open::commit,
 };
@@ -99,16 +100,7 @@ impl SqliteStore {
                 (person.new_account, ", a new account".to_owned())
             }
         };
-        sqlx::query("INSERT INTO session (id, secret, account, created_at, seen_at, expires_at) VALUES (?, ?, ?, ?, ?, ?)")
-            .bind(session.id.blob())
-            .bind(session.secret.0.to_vec())
-            .bind(account.blob())
-            .bind(now)
-            .bind(now)
-            .bind(session.expires_at.0 as i64)
-            .execute(&mut *tx)
-            .await
-            .map_err(StoreError::sql(doing))?;
+        let record = begin_session(&mut tx, &session, account, "provider", permit.at()).await?;
         sqlx::query("INSERT INTO vouched_session (session, identity, provider_session) VALUES (?, ?, ?)")
             .bind(session.id.blob())
             .bind(identity)
@@ -118,7 +110,7 @@ impl SqliteStore {
             .map_err(StoreError::sql(doing))?;
         audit(&mut tx, &permit, &format!("a session of {account} as {role}{change}")).await?;
         commit(tx, doing).await?;
-        Ok(Some(SessionRecord { session: session.id, account, role: person.role }))
+        Ok(Some(record))
     }
 
     /// Ends every session of the permit's identity, or that came from the provider's session it names.

@@ -18,6 +18,7 @@ mod log_tests;
 mod machine;
 pub(crate) mod months;
 mod open;
+mod passkey;
 mod project;
 mod proof;
 mod public;

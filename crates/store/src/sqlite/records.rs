@@ -141,8 +141,10 @@ impl SqliteStore {
             .await
             .map_err(StoreError::sql(doing))?;
         self.cut_addresses(&mut tx, now.saturating_sub(addresses_seconds)).await?;
-        sqlx::query("DELETE FROM session WHERE expires_at < ?")
+        sqlx::query("DELETE FROM session WHERE expires_at < ?1 OR seen_at < ?1 - ?2 OR (seen_at < ?1 - ?3 AND account IN (SELECT id FROM account WHERE role = 'operator'))")
             .bind(now as i64)
+            .bind(super::account::SESSION_IDLE_SECONDS as i64)
+            .bind(super::account::OPERATOR_IDLE_SECONDS as i64)
             .execute(&mut *tx)
             .await
             .map_err(StoreError::sql(doing))?;

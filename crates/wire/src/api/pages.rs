@@ -13,6 +13,27 @@ pub struct CsrfOnly {
     pub csrf: String,
 }
 
+/// What a browser's authenticator answered.
+#[derive(Clone, Default, Serialize, Deserialize, JsonSchema)]
+pub struct PasskeyAnswer {
+    /// The session's form token, where somebody is signed in.
+    #[serde(default)]
+    pub csrf: String,
+    /// What its owner calls a new passkey.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<Label>,
+    /// The credential as JSON (Web Authentication Level 3).
+    pub credential: String,
+}
+
+/// A question to a browser that has no fields but the form token, if there is one.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+pub struct PasskeyAskForm {
+    /// The session's form token, where somebody is signed in.
+    #[serde(default)]
+    pub csrf: String,
+}
+
 /// A colour theme.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct ThemeChoice {

@@ -34,7 +34,8 @@ fn shown_at(method: &Method, uri: &Uri) -> String {
     if matches!(*method, Method::GET | Method::HEAD) || path.starts_with("/enter/") {
         return uri.path_and_query().map_or("/", |p| p.as_str()).to_owned();
     }
-    let form = [paths::CONSOLE, paths::APPROVE].into_iter().find(|page| path.starts_with(page));
+    let form =
+        [paths::CONSOLE, paths::APPROVE, paths::ACCOUNT].into_iter().find(|page| path.starts_with(page));
     form.unwrap_or(paths::EXPLORER).to_owned()
 }
 
@@ -45,6 +46,7 @@ fn surroundings(app: &App, method: &Method, uri: &Uri, headers: &HeaderMap) -> C
         role: None,
         csrf: None,
         provider: app.provider.as_ref().map(|p| p.name().to_owned()),
+        passkeys_at: app.passkeys.as_ref().map(|p| p.origin().to_owned()),
         banner: app.config.banner.clone(),
     }
 }

@@ -55,6 +55,7 @@ pub async fn sign_in(ctx: Ctx<e::EnterForm>) -> Result<Response, ApiError> {
         id: SessionId::from_bytes(edge::random()),
         secret: secret.stored(),
         expires_at: ctx.now.plus(SESSION_SECONDS),
+        replaces: super::account::replaced(&ctx),
     };
     ctx.app.store.use_link(permit, &link.stored(), session).await?.ok_or_else(used_up)?;
     let mut response = go_on(paths::CONSOLE);

@@ -1,6 +1,7 @@
 //! The pages: they answer browsers with HTML and take their forms. Each fills a view from the store and
 //! hands it to the pages room; what may be seen or done is the guard's, asked for every request.
 
+mod account;
 mod approve;
 mod assets;
 mod chrome;
@@ -49,6 +50,13 @@ pub fn routes(api: Api) -> Api {
         .raw::<e::SignInStart, _, _>(sign_in::start)
         .raw::<e::SignInCallback, _, _>(sign_in::finish)
         .raw::<e::SignInBackchannel, _, _>(sign_in::backchannel)
+        .raw::<e::PasskeySignInAsk, _, _>(account::ask)
+        .raw::<e::PasskeySignIn, _, _>(account::sign_in)
+        .raw::<e::AccountPage, _, _>(account::show)
+        .raw::<e::PasskeyAsk, _, _>(account::ask_new)
+        .raw::<e::PasskeyAdd, _, _>(account::add)
+        .raw::<e::PasskeyRemove, _, _>(account::remove)
+        .raw::<e::SessionEndForm, _, _>(account::end_session)
         .raw::<e::LeaveForm, _, _>(enter::sign_out)
         .raw::<e::ApprovePage, _, _>(approve::show)
         .raw::<e::ApproveForm, _, _>(approve::decide)

@@ -112,6 +112,7 @@ pub async fn finish(ctx: Ctx<e::SignInCallback>) -> Result<Response, ApiError> {
         id: SessionId::from_bytes(edge::random()),
         secret: secret.stored(),
         expires_at: ctx.now.plus(SESSION_SECONDS),
+        replaces: super::account::replaced(&ctx),
     };
     let person = VouchedPerson {
         issuer: issuer.to_owned(),
