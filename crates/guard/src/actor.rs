@@ -1,7 +1,7 @@
 //! Who is asking. An [`Actor`] can be made only by this crate, from a verified signature, a session the
 //! store knows, or one of our own background jobs; there is no way to read one from a header or body.
 
-use gangline_types::{AccountId, Hash, KeyId, MachineId, SessionId};
+use gangline_types::{AccountId, Hash, KeyId, MachineId, SessionId, UnixSeconds};
 use gangline_wire::api::account::Role;
 
 use crate::Freezes;
@@ -142,11 +142,16 @@ impl std::fmt::Display for Principal {
 pub struct Actor {
     principal: Principal,
     freezes: Freezes,
+    signed_in_at: Option<UnixSeconds>,
 }
 
 impl Actor {
     pub(crate) fn of(principal: Principal, freezes: Freezes) -> Self {
-        Self { principal, freezes }
+        Self { principal, freezes, signed_in_at: None }
+    }
+    /// Somebody in a browser, with when they signed in.
+    pub(crate) fn signed_in(principal: Principal, freezes: Freezes, at: UnixSeconds) -> Self {
+        Self { principal, freezes, signed_in_at: Some(at) }
     }
     /// Whoever shows nothing.
     pub fn nobody() -> Self {
@@ -163,5 +168,9 @@ impl Actor {
     /// What is frozen.
     pub(crate) fn freezes(&self) -> &Freezes {
         &self.freezes
+    }
+    /// When they signed in, if it is somebody in a browser.
+    pub fn signed_in_at(&self) -> Option<UnixSeconds> {
+        self.signed_in_at
     }
 }

@@ -37,6 +37,8 @@ pub struct SessionRecord {
     pub account: AccountId,
     /// That account's role.
     pub role: Role,
+    /// When it began: somebody signed in then.
+    pub signed_in_at: UnixSeconds,
 }
 
 /// A request as received.
@@ -156,8 +158,8 @@ pub fn signed_by_new_key(
 
 /// The actor of a session that the store found by its secret.
 pub fn session(record: SessionRecord, freezes: &Freezes) -> Actor {
-    let SessionRecord { account, role, session } = record;
-    Actor::of(Principal::Person { account, role, session }, freezes.clone())
+    let SessionRecord { account, role, session, signed_in_at } = record;
+    Actor::signed_in(Principal::Person { account, role, session }, freezes.clone(), signed_in_at)
 }
 
 /// What an identity provider names in a token that it has signed.

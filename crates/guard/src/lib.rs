@@ -8,6 +8,7 @@ pub mod actor;
 pub mod audit;
 pub mod authenticate;
 pub mod beat;
+pub mod care;
 pub mod detect;
 pub mod freeze;
 pub mod inspect;

@@ -4,7 +4,7 @@
 use gangline_types::UnixSeconds;
 use gangline_wire::Action;
 
-use crate::{Actor, Principal, Refusal, audit::AuditEntry, policy, policy::Resource};
+use crate::{Actor, Principal, Refusal, audit::AuditEntry, care, policy, policy::Resource};
 
 /// An action as a type, with the kind of resource it is on.
 pub trait Act: sealed::Sealed + Send + Sync + 'static {
@@ -56,11 +56,13 @@ impl<A: Act> Permit<A> {
     }
 }
 
-/// Asks policy, and then whether what policy allows is frozen: in this order, so that a freeze tells nobody of
-/// what is none of their business. This is the one way to a permit, so no write can forget a freeze.
+/// Asks policy, then whether the act takes more than its yes (see [`care`](crate::care)), and then whether what
+/// policy allows is frozen: in this order, so that neither tells anybody of what is none of their business. This is
+/// the one way to a permit, so no write can forget a sign-in or a freeze.
 pub fn permit<A: Act>(actor: &Actor, on: A::On, at: UnixSeconds) -> Result<Permit<A>, Refusal> {
     let resource: Resource = on.clone().into();
     let reason = policy::decide(actor.principal(), A::ACTION, &resource)?;
+    care::check(actor, A::ACTION, &resource, at)?;
     actor.freezes().check(actor.principal(), A::ACTION, at)?;
     Ok(Permit { principal: *actor.principal(), on, reason, at })
 }

@@ -2,7 +2,7 @@
 //! beside this crate's sources; this module asks, and knows of no rule itself.
 
 mod cedar;
-mod matrix;
+pub(crate) mod matrix;
 mod resource;
 
 use std::sync::OnceLock;

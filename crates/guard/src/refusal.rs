@@ -74,6 +74,12 @@ pub enum Refusal {
     /// The provider signed them in, but for an organisation that is none of this network's.
     #[error("the identity provider signed you in, but not for an organisation of this network")]
     OtherOrganisation,
+    /// May, but signed in too long ago for it.
+    #[error("this takes a sign-in within the last {minutes} minutes")]
+    StepUp {
+        /// Within these.
+        minutes: u64,
+    },
     /// May not, and may know that it exists.
     #[error("{0} may not do this")]
     Forbidden(&'static str),
@@ -121,6 +127,7 @@ impl Refusal {
             Self::BadPasskey(_) => "bad_passkey",
             Self::NoRole => "no_role",
             Self::OtherOrganisation => "other_organisation",
+            Self::StepUp { .. } => "sign_in_again",
             Self::Forbidden(_) => "forbidden",
             Self::Hidden => "not_found",
             Self::Frozen { .. } => "frozen",
@@ -130,7 +137,7 @@ impl Refusal {
     /// HTTP status: 401 who are you, 403 you may not, 404 none of your business, 429 not now.
     pub fn status(&self) -> u16 {
         match self {
-            Self::Forbidden(_) | Self::Csrf | Self::Frozen { .. } => 403,
+            Self::Forbidden(_) | Self::Csrf | Self::Frozen { .. } | Self::StepUp { .. } => 403,
             Self::BadPasskey(_) | Self::OtherSignIn | Self::NoRole | Self::OtherOrganisation => 403,
             // What back-channel logout asks for.
             Self::NotVouched(_) => 400,
@@ -165,6 +172,9 @@ impl Refusal {
             Self::Replayed { .. } => "make and sign a new request with a greater number",
             Self::Frozen { .. } => {
                 "heartbeats, proofs and running clusters go on and nothing earned is lost; ask the operator and name the freeze"
+            }
+            Self::StepUp { .. } => {
+                "sign in again by a passkey, the provider or a one-time link, then do it once more"
             }
             Self::Csrf => "load the page again and send its form",
             _ => return None,

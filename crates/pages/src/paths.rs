@@ -32,10 +32,11 @@ pub fn snapshot(period: u32) -> String {
     format!("{SNAPSHOTS}/{period}")
 }
 
-/// Signing in through the identity provider, and then on to the page at `back`.
-pub fn sign_in(back: &str) -> String {
+/// Signing in through the identity provider, which asks anew if `again`, and then on to the page at `back`.
+pub fn sign_in(back: &str, again: bool) -> String {
     let back = if back.starts_with(SIGN_IN) { CONSOLE } else { back };
-    format!("{SIGN_IN}/provider?back={}", percent(back))
+    let again = if again { "&again=yes" } else { "" };
+    format!("{SIGN_IN}/provider?back={}{again}", percent(back))
 }
 
 /// The page of a one-time sign-in link.

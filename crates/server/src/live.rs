@@ -216,6 +216,7 @@ mod tests {
                 session: SessionId::from_bytes([n; 16]),
                 account: AccountId::from_bytes([9; 16]),
                 role: Role::Renter,
+                signed_in_at: gangline_types::UnixSeconds(0),
             },
             &gangline_guard::Freezes::default(),
         )

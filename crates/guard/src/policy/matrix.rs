@@ -32,7 +32,7 @@ pub(crate) fn actors() -> Vec<(String, Principal)> {
 }
 
 /// Resources of every kind, by name: some are the actors' own, and others are somebody else's.
-pub(super) fn resources() -> Vec<(&'static str, Resource)> {
+pub(crate) fn resources() -> Vec<(&'static str, Resource)> {
     let (a, b) = (OWN, AccountId::from_bytes([2; 16]));
     let (m, n) = (OWN_MACHINE, MachineId::from_bytes([4; 16]));
     let key = KEY;

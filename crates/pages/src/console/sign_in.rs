@@ -13,6 +13,8 @@ use crate::{
 pub struct SignInView {
     /// What needs signing in, in a sentence; `None` for the console itself.
     pub reason: Option<String>,
+    /// Whether somebody is signed in already, and is asked once more because of what they want to do.
+    pub again: bool,
 }
 
 #[derive(Template)]
@@ -25,7 +27,7 @@ struct Page<'a> {
 
 /// Draws the page that asks to sign in.
 pub fn sign_in(chrome: &Chrome, view: &SignInView) -> String {
-    draw(Page { c: chrome, v: view, start: paths::sign_in(&chrome.path) })
+    draw(Page { c: chrome, v: view, start: paths::sign_in(&chrome.path, view.again) })
 }
 
 #[derive(Template)]

@@ -443,7 +443,7 @@ pub fn gallery(w: &Words, theme: Theme) -> Vec<(&'static str, String)> {
         ("renter", renter(&at("/console", Some(Role::Renter)), &renter_view(w))),
         ("account", account(&at("/account", Some(Role::Operator)), &account_view(w))),
         ("sign-out", sign_out(&at("/signin", None))),
-        ("sign-in", sign_in(&at("/console", None), &SignInView { reason: w.0.clone() })),
+        ("sign-in", sign_in(&at("/console", None), &SignInView { reason: w.0.clone(), again: true })),
         ("api", api(&at("/api", None), &api_view(w))),
     ];
     for (name, status) in

@@ -20,9 +20,10 @@ use openidconnect::{
     PkceCodeVerifier, PostLogoutRedirectUrl, ProviderMetadata, RedirectUrl, RequestTokenError, Scope,
     SignatureVerificationError, TokenResponse,
     core::{
-        CoreAuthDisplay, CoreClaimName, CoreClaimType, CoreClient, CoreClientAuthMethod, CoreGrantType,
-        CoreIdToken, CoreJsonWebKey, CoreJweContentEncryptionAlgorithm, CoreJweKeyManagementAlgorithm,
-        CoreJwsSigningAlgorithm, CoreResponseMode, CoreResponseType, CoreSubjectIdentifierType,
+        CoreAuthDisplay, CoreAuthPrompt, CoreClaimName, CoreClaimType, CoreClient, CoreClientAuthMethod,
+        CoreGrantType, CoreIdToken, CoreJsonWebKey, CoreJweContentEncryptionAlgorithm,
+        CoreJweKeyManagementAlgorithm, CoreJwsSigningAlgorithm, CoreResponseMode, CoreResponseType,
+        CoreSubjectIdentifierType,
     },
 };
 use serde::{Deserialize, Serialize};
@@ -372,7 +373,7 @@ impl Provider {
         let known = self.known().await?;
         let (state, nonce) = (transaction.state(), transaction.nonce());
         let verifier = PkceCodeVerifier::new(transaction.verifier());
-        let (url, ..) = known
+        let mut asked = known
             .client
             .authorize_url(
                 AuthenticationFlow::<CoreResponseType>::AuthorizationCode,
@@ -381,9 +382,11 @@ impl Provider {
             )
             // `openid` is always asked for.
             .add_scopes(self.settings.scopes.iter().filter(|s| *s != "openid").cloned().map(Scope::new))
-            .set_pkce_challenge(PkceCodeChallenge::from_code_verifier_sha256(&verifier))
-            .url();
-        Ok(url)
+            .set_pkce_challenge(PkceCodeChallenge::from_code_verifier_sha256(&verifier));
+        if transaction.again() {
+            asked = asked.add_prompt(CoreAuthPrompt::Login).set_max_age(std::time::Duration::ZERO);
+        }
+        Ok(asked.url().0)
     }
 
     /// Turns the code that the browser brought back into what the provider says of its owner.
@@ -438,6 +441,13 @@ impl Provider {
         let mut claims = payload(&text).ok_or_else(|| unbelievable("its claims are not an object"))?;
         let word = |name: &str| claims.get(name).and_then(Value::as_str).map(str::to_owned);
         let subject = word("sub").filter(|s| !s.is_empty()).ok_or_else(|| unbelievable("it names nobody"))?;
+        if transaction.again() {
+            // A provider that signs somebody in without asking has not shown that it is still them.
+            let asked_at = claims.get("auth_time").and_then(Value::as_u64).unwrap_or_default();
+            if asked_at + SKEW_SECONDS < transaction.began_at().0 {
+                return Err(unbelievable("the provider did not ask for the sign-in anew"));
+            }
+        }
         let session = word("sid").filter(|s| !s.is_empty());
         if !claims::is_enough(&claims, &self.settings) {
             for (name, value) in self.user_info(&known, tokens.access_token(), &subject).await? {

@@ -19,6 +19,8 @@ pub struct Transaction {
     key: [u8; 32],
     secret: [u8; SECRET],
     began_at: UnixSeconds,
+    /// Whether the provider is to ask anew, although somebody is signed in there.
+    again: bool,
     back: String,
 }
 
@@ -29,15 +31,15 @@ impl std::fmt::Debug for Transaction {
 }
 
 impl Transaction {
-    /// A new one. `key` is the server's, `random` is fresh, `back` is the path to go to in the end.
-    pub fn begin(key: [u8; 32], random: [u8; SECRET], now: UnixSeconds, back: &str) -> Self {
+    /// A new one. `key` is the server's, `random` is fresh, `again` wants the provider to ask anew, `back` is the path to go to in the end.
+    pub fn begin(key: [u8; 32], random: [u8; SECRET], now: UnixSeconds, again: bool, back: &str) -> Self {
         let back = if back.len() <= BACK_BYTES_MAX { back } else { "" };
-        Self { key, secret: random, began_at: now, back: back.to_owned() }
+        Self { key, secret: random, began_at: now, again, back: back.to_owned() }
     }
 
     /// The one that a cookie holds, if this server sealed it and it is not too old.
     pub fn open(key: [u8; 32], cookie: &str, now: UnixSeconds) -> Option<Self> {
-        if cookie.len() > (SECRET + TIME + BACK_BYTES_MAX + SEAL).div_ceil(3) * 4 {
+        if cookie.len() > (SECRET + TIME + 1 + BACK_BYTES_MAX + SEAL).div_ceil(3) * 4 {
             return None;
         }
         let bytes = URL_SAFE_NO_PAD.decode(cookie).ok()?;
@@ -48,17 +50,19 @@ impl Transaction {
             return None;
         }
         let (secret, rest) = content.split_first_chunk::<SECRET>()?;
-        let (began_at, back) = rest.split_first_chunk::<TIME>()?;
+        let (began_at, rest) = rest.split_first_chunk::<TIME>()?;
+        let (again, back) = rest.split_first()?;
         let began_at = UnixSeconds(u64::from_le_bytes(*began_at));
         let is_fresh = began_at <= now && now.since(began_at) <= SIGN_IN_SECONDS;
         let back = String::from_utf8(back.to_vec()).ok()?;
-        is_fresh.then_some(Self { key, secret: *secret, began_at, back })
+        is_fresh.then_some(Self { key, secret: *secret, began_at, again: *again == 1, back })
     }
 
     /// The cookie's value.
     pub fn seal(&self) -> String {
         let mut content = self.secret.to_vec();
         content.extend_from_slice(&self.began_at.0.to_le_bytes());
+        content.push(u8::from(self.again));
         content.extend_from_slice(self.back.as_bytes());
         let seal = sealed(&self.key, &content);
         content.extend_from_slice(seal.as_bytes());
@@ -94,6 +98,14 @@ impl Transaction {
     pub fn expires_at(&self) -> UnixSeconds {
         self.began_at.plus(SIGN_IN_SECONDS + 1)
     }
+    /// Whether the provider is to ask anew.
+    pub fn again(&self) -> bool {
+        self.again
+    }
+    /// When it began.
+    pub fn began_at(&self) -> UnixSeconds {
+        self.began_at
+    }
     /// The path to go to in the end; may be empty.
     pub fn back(&self) -> &str {
         &self.back
@@ -113,7 +125,7 @@ mod tests {
     const NOW: UnixSeconds = UnixSeconds(1_700_000_000);
 
     fn begun() -> Transaction {
-        Transaction::begin([1; 32], [2; 32], NOW, "/approve?code=ABCD")
+        Transaction::begin([1; 32], [2; 32], NOW, true, "/approve?code=ABCD")
     }
 
     #[test]
@@ -121,6 +133,7 @@ mod tests {
         let cookie = begun().seal();
         let opened = Transaction::open([1; 32], &cookie, NOW.plus(SIGN_IN_SECONDS)).unwrap();
         assert_eq!((opened.state(), opened.back()), (begun().state(), "/approve?code=ABCD"));
+        assert!(opened.again());
         assert!(Transaction::open([1; 32], &cookie, NOW.plus(SIGN_IN_SECONDS + 1)).is_none(), "too old");
         assert!(Transaction::open([1; 32], &cookie, UnixSeconds(NOW.0 - 1)).is_none(), "from the future");
         assert!(Transaction::open([9; 32], &cookie, NOW).is_none(), "another server's");
@@ -144,8 +157,8 @@ mod tests {
             assert!((43..=128).contains(&one.len()) && !all[n + 1..].contains(one));
         }
         assert!(t.is_state(&t.state()) && !t.is_state(&t.nonce()) && !t.is_state(""));
-        let other = Transaction::begin([1; 32], [3; 32], NOW, "");
+        let other = Transaction::begin([1; 32], [3; 32], NOW, false, "");
         assert_ne!(other.state(), t.state());
-        assert_eq!(Transaction::begin([1; 32], [2; 32], NOW, &"x".repeat(600)).back(), "");
+        assert_eq!(Transaction::begin([1; 32], [2; 32], NOW, false, &"x".repeat(600)).back(), "");
     }
 }

@@ -57,7 +57,7 @@ pub(crate) async fn begin_session(
         .await
         .map_err(StoreError::sql(doing))?
         .word("role")?;
-    Ok(SessionRecord { session: session.id, account, role })
+    Ok(SessionRecord { session: session.id, account, role, signed_in_at: now })
 }
 
 impl SqliteStore {
@@ -158,7 +158,7 @@ impl SqliteStore {
     pub async fn session(&self, secret: &Hash, now: UnixSeconds) -> Result<Option<SessionRow>, StoreError> {
         let doing = "reading a session";
         let row = sqlx::query(
-            "SELECT s.id, s.account, s.seen_at, a.role, a.name FROM session s JOIN account a ON a.id = s.account WHERE s.secret = ? AND s.expires_at > ? AND s.seen_at > ? - CASE a.role WHEN 'operator' THEN ? ELSE ? END",
+            "SELECT s.id, s.account, s.created_at, s.seen_at, a.role, a.name FROM session s JOIN account a ON a.id = s.account WHERE s.secret = ? AND s.expires_at > ? AND s.seen_at > ? - CASE a.role WHEN 'operator' THEN ? ELSE ? END",
         )
         .bind(secret.0.to_vec())
         .bind(now.0 as i64)
@@ -169,8 +169,12 @@ impl SqliteStore {
         .await
         .map_err(StoreError::sql(doing))?;
         let Some(row) = row else { return Ok(None) };
-        let record =
-            SessionRecord { session: row.id("id")?, account: row.id("account")?, role: row.word("role")? };
+        let record = SessionRecord {
+            session: row.id("id")?,
+            account: row.id("account")?,
+            role: row.word("role")?,
+            signed_in_at: row.at("created_at")?,
+        };
         if now.since(row.at("seen_at")?) > SEEN_EVERY_SECONDS {
             sqlx::query("UPDATE session SET seen_at = ? WHERE id = ?")
                 .bind(now.0 as i64)

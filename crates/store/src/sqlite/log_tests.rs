@@ -56,7 +56,12 @@ impl World {
 
     async fn label(&self, label: &str) {
         let who = session(
-            SessionRecord { session: SessionId::from_bytes([4; 16]), account: OWNER, role: Role::Supplier },
+            SessionRecord {
+                session: SessionId::from_bytes([4; 16]),
+                account: OWNER,
+                role: Role::Supplier,
+                signed_in_at: NOW,
+            },
             &Freezes::default(),
         );
         let gpu = on::Gpu { gpu: GPU, machine: MACHINE, account: OWNER };
@@ -137,6 +142,7 @@ async fn what_is_written_is_published_and_holds_together() {
             session: SessionId::from_bytes([9; 16]),
             account: AccountId::from_bytes([9; 16]),
             role: Role::Operator,
+            signed_in_at: NOW,
         },
         &Freezes::default(),
     );
@@ -318,6 +324,7 @@ async fn labels_go_back_to_what_they_were_without_one_actor() {
             session: SessionId::from_bytes([9; 16]),
             account: AccountId::from_bytes([9; 16]),
             role: Role::Operator,
+            signed_in_at: NOW,
         },
         &Freezes::default(),
     );

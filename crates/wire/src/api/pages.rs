@@ -49,6 +49,9 @@ pub struct SignInQuery {
     /// A path of this site; the console unless given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub back: Option<String>,
+    /// `yes`: the provider is to ask anew, although somebody is signed in there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub again: Option<String>,
 }
 
 /// The identity provider's answer: a code, or why there is none. It may send more, which is not read.

@@ -73,7 +73,17 @@ pub fn error_response(chrome: &Chrome, error: &ApiError) -> Response {
             "Approving binds a key to your account, so sign in first, then open this address again."
                 .to_owned()
         });
-        return super::html(status, gangline_pages::sign_in(chrome, &SignInView { reason }));
+        return super::html(status, gangline_pages::sign_in(chrome, &SignInView { reason, again: false }));
+    }
+    if let ApiError::Refused(refusal @ Refusal::StepUp { .. }) = error {
+        let reason = format!(
+            "{} Nothing was done. Sign in again, then do it once more.",
+            sentence(&refusal.to_string())
+        );
+        return super::html(
+            status,
+            gangline_pages::sign_in(chrome, &SignInView { reason: Some(reason), again: true }),
+        );
     }
     let body = error.body();
     let view = ErrorView {

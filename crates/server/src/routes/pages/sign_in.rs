@@ -52,7 +52,8 @@ pub async fn start(ctx: Ctx<e::SignInStart>) -> Result<Response, ApiError> {
     let provider = provider(&ctx)?;
     ctx.app.count(Counted::SignIns, &ctx.peer.ip().to_string())?;
     let back = theme::back(ctx.query.back.as_deref().unwrap_or(paths::CONSOLE));
-    let transaction = Transaction::begin(provider.seal_key(), edge::random(), ctx.now, back);
+    let again = ctx.query.again.as_deref() == Some("yes");
+    let transaction = Transaction::begin(provider.seal_key(), edge::random(), ctx.now, again, back);
     let url = provider.start(&transaction).await?;
     let mut response = go_on(url.as_str());
     response.headers_mut().insert(header::SET_COOKIE, cookie::sign_in(&transaction));
