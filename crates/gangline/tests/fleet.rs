@@ -98,3 +98,45 @@ fn simulated_machines_need_to_be_allowed_and_are_called_what_they_are() {
     let one = server.get(&format!("/api/v1/public/gpus?q={}", &all[123][..16]));
     assert_eq!(one["gpus"][0]["id"].as_str(), Some(all[123].as_str()), "{one}");
 }
+
+#[test]
+fn a_fleet_beats_in_bad_weather_and_nothing_acknowledged_is_lost_to_a_kill() {
+    let folder = tempfile::tempdir().unwrap();
+    let (data, account) = (folder.path().join("data"), folder.path().join("account"));
+    let seeded =
+        gangline().args(["fleet", "seed", "--machines", "60", "--data"]).arg(&data).status().unwrap();
+    assert!(seeded.success());
+    let server = Server::start(&data, &["--allow-simulated"]);
+    let url = format!("http://{}", server.address);
+    let mut fleet = gangline();
+    fleet.args(["fleet", "run", &url, "--machines", "60", "--minutes", "1", "--spread", "1", "--json"]);
+    fleet.args([
+        "--http",
+        "200",
+        "--lost",
+        "50",
+        "--hostile",
+        "100",
+        "--wrong-clocks",
+        "100",
+        "--slow",
+        "100",
+    ]);
+    let ran = fleet.arg("--account").arg(&account).output().unwrap();
+    assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
+    let told: serde_json::Value = serde_json::from_slice(&ran.stdout).unwrap();
+    assert_eq!(told["proved"].as_u64(), Some(60), "{told}");
+    assert!(told["durable"].as_u64().is_some_and(|durable| durable > 30), "{told}");
+    // Dropping it kills it.
+    drop(server);
+    let audit = |seed: &str| {
+        let mut audit = gangline();
+        audit.args(["fleet", "audit", "--seed", seed, "--data"]).arg(&data).arg("--account").arg(&account);
+        audit.output().unwrap()
+    };
+    let audited = audit("gangline");
+    let words = String::from_utf8_lossy(&audited.stdout).into_owned();
+    assert!(audited.status.success() && words.contains(": 0 lost"), "{words}");
+    let other = audit("somebody else's");
+    assert!(!other.status.success(), "beats of machines that never beat were found");
+}
