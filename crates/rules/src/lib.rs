@@ -4,7 +4,9 @@
 //! Knows no I/O, no clock, no randomness, no storage and no network, and decides nothing about money or
 //! standing with floats.
 
+pub mod calibration;
 pub mod classify;
+pub mod epochs;
 pub mod floors;
 pub mod groups;
 pub mod lifecycle;
