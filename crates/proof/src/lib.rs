@@ -35,5 +35,5 @@ mod tests;
 
 pub use params::{MatrixParams, ParamsError};
 pub use prove::{CpuProver, Prover, ProverError};
-pub use transcript::{Challenge, Commitment, Opening, StepOpening, binding};
+pub use transcript::{Challenge, Commitment, Opening, StepOpening, binding, drawn_rows};
 pub use verify::{Rejection, Verified, verify};

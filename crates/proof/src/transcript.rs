@@ -97,6 +97,18 @@ pub fn step_key(challenge_digest: &Hash, step: u32, root_before: &Hash) -> Key {
     key
 }
 
+/// The rows that a nonce asks for in every step, in rising order: for whoever measures how often a prover that
+/// skipped some of them is found. An opening of the wrong shape gives rows that mean nothing.
+pub fn drawn_rows(
+    challenge: &Challenge,
+    commitment: &Commitment,
+    nonce: &Hash,
+    opening: &Opening,
+) -> Vec<Vec<u32>> {
+    let draw = Draw::new(&challenge.digest(), &commitment.roots, nonce);
+    draw.rows(&challenge.params, opening.steps.iter().map(|step| step.y.as_slice()))
+}
+
 /// What the nonce decides, given all roots.
 pub struct Draw {
     seed: Hash,

@@ -6,6 +6,7 @@
 mod classify;
 mod clpeak;
 mod formats;
+mod measure;
 mod roc;
 mod tables;
 
@@ -18,8 +19,8 @@ pub struct Args {
 
 #[derive(Debug, clap::Subcommand)]
 enum Command {
-    /// Compute how often proofs err: over-claims accepted, honest GPUs rejected (simulation from real
-    /// measurements).
+    /// Compute how often proofs err (a simulation from real measurements), and measure on this machine what
+    /// cheats and verification cost.
     Roc(roc::Args),
     /// Judge measurements of GPUs: Blender times, clpeak logs, or tables of figures; a file or a folder.
     Classify(classify::Args),
