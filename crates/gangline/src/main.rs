@@ -5,6 +5,7 @@
 
 mod audit;
 mod bench;
+mod calibration;
 mod demo;
 mod drill;
 mod fleet;
@@ -75,6 +76,8 @@ enum Command {
     BenchEcho,
     /// Replay the breach of April 2024 against a network, safely, and see what stops each of its links.
     Drill(drill::Args),
+    /// Learn, sign, watch and promote the medians that set epochs' deadlines.
+    Calibration(calibration::Args),
     /// Watch a whole network on this machine: join, prove, earn, rent, and attacks that fail.
     Demo(Box<demo::Args>),
     /// The main process inside a sandbox; the worker starts it.
@@ -104,6 +107,7 @@ impl Command {
             Self::Bench(args) => bench::main(&args),
             Self::BenchEcho => bench::echo(),
             Self::Drill(args) => drill::main(args),
+            Self::Calibration(args) => calibration::main(args),
             Self::Demo(args) => demo::main(*args),
             Self::Node => gangline_worker::node::run(gangline_worker::node::NodeArgs {}),
             Self::AdapterProbe => worker::adapter_probe(),

@@ -26,6 +26,8 @@ pub struct GpuView {
     pub outages: Vec<(Hour, UptimeHour)>,
     /// Its proofs, newest first.
     pub proofs: Vec<ProofRow>,
+    /// Its epochs, newest first.
+    pub epochs: Vec<EpochRow>,
     /// Its shares of the last periods, newest first.
     pub shares: Vec<ShareRow>,
 }
@@ -37,6 +39,21 @@ pub struct ProofRow {
     pub proof: PublicProof,
     /// Path of its transcript as JSON in the API.
     pub transcript_href: String,
+}
+
+/// One epoch and where its transcript is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EpochRow {
+    /// Whether it passed.
+    pub passed: bool,
+    /// Which resource, what was allowed, what was measured, in words.
+    pub finding: gangline_types::Text<240>,
+    /// When it was judged.
+    pub judged_at: UnixSeconds,
+    /// Milliseconds allowed; none where nothing was calibrated.
+    pub deadline_millis: Option<u64>,
+    /// Path of its transcript in the API; none where it was never opened.
+    pub transcript_href: Option<String>,
 }
 
 /// The GPU's line in one snapshot.

@@ -58,5 +58,5 @@ pub use console::{
 pub use enter::{EnterView, enter};
 pub use error::{ErrorView, error};
 pub use explorer::{ExplorerView, GpuFilter, ModelRow, explorer};
-pub use gpu::{GpuView, ProofRow, ShareRow, gpu};
+pub use gpu::{EpochRow, GpuView, ProofRow, ShareRow, gpu};
 pub use snapshots::{SnapshotView, SnapshotsView, snapshot, snapshots};

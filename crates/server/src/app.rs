@@ -13,7 +13,7 @@ use gangline_guard::{
     quota::{Bucket, Quota},
 };
 use gangline_store::{Store, StoreError};
-use gangline_types::{MachineId, UnixSeconds, public::NetworkTotals};
+use gangline_types::{MachineId, UnixMillis, UnixSeconds, public::NetworkTotals};
 use gangline_wire::SigningKey;
 use tokio::sync::{Notify, broadcast, watch};
 use tokio_util::sync::CancellationToken;
@@ -95,6 +95,8 @@ pub struct Shared {
     pub store: Store,
     /// The network's key.
     pub key: SigningKey,
+    /// When this server started.
+    pub started_at: UnixMillis,
     /// Secret of beacons.
     pub beacon_secret: [u8; 32],
     /// Counters.
@@ -161,6 +163,7 @@ impl Shared {
             store,
             key,
             beacon_secret,
+            started_at: edge::now_millis(),
             metrics,
             recorder,
             noticer,

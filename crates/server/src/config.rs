@@ -49,6 +49,8 @@ pub struct Config {
     pub beat_url: Option<String>,
     /// The intake's clock; a test may step it.
     pub beat_clock: Clock,
+    /// How much an epoch asks of a device that is no GPU.
+    pub software_epoch: gangline_proof::epoch::Params,
     /// The identity provider through which people sign in; none: one-time links alone.
     pub oidc: Option<Oidc>,
     /// Where this server's certificate comes from; none: it speaks plain HTTP.
@@ -200,6 +202,7 @@ impl Default for Config {
             beat_listen: None,
             beat_url: None,
             beat_clock: Clock::default(),
+            software_epoch: gangline_proof::epoch::Params::SOFTWARE,
             oidc: None,
             tls: None,
             connections: Connections::default(),

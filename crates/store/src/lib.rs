@@ -20,6 +20,7 @@ pub use books::{
     beat::{ChainRow, Fold, FoldedHour, FoldedLink, LaneRow},
     cluster::{Candidate, ClosedCluster, ClusterRow, NewCluster},
     enrolment::{EnrolmentRow, NewEnrolment},
+    epoch::{CalibrationRow, EpochRow, EpochStand, NewEpoch},
     freeze::{FreezeRow, NewFreeze},
     identity::{Once, VouchedPerson},
     incident::{IncidentRow, IncidentState, NewIncident, NotedIncident},

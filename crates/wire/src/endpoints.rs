@@ -8,7 +8,9 @@ use schemars::{Schema, SchemaGenerator};
 use crate::{
     Action::*,
     Credential::*,
-    api::{account::*, cluster::*, enrol::*, machine::*, operate::*, pages::*, proof::*, public::*},
+    api::{
+        account::*, cluster::*, enrol::*, epoch::*, machine::*, operate::*, pages::*, proof::*, public::*,
+    },
     endpoint::{Endpoint, Media, Method, Nothing, Raw, Spec},
 };
 
@@ -83,6 +85,12 @@ endpoints! {
     PublicGpuProofs: Get "/api/v1/public/gpus/{gpu}/proofs", Nobody, ReadPublic, Json, Nothing, Nothing => Vec<PublicProof>, 0;
     /// One proof's whole transcript, to be verified by anyone.
     PublicTranscript: Get "/api/v1/public/proofs/{proof}", Nobody, ReadPublic, Json, Nothing, Nothing => Transcript, 0;
+    /// One GPU's epochs, newest first.
+    PublicGpuEpochs: Get "/api/v1/public/gpus/{gpu}/epochs", Nobody, ReadPublic, Json, Nothing, Nothing => Vec<PublicEpoch>, 0;
+    /// One epoch's whole transcript, a file that anyone can check offline.
+    PublicEpochTranscript: Get "/api/v1/public/epochs/{proof}", Nobody, ReadPublic, Json, Nothing, Nothing => gangline_proof::epoch::Transcript, 0;
+    /// Tables of calibration with their operator's signature, newest first.
+    PublicCalibrations: Get "/api/v1/public/calibrations", Nobody, ReadPublic, Json, Nothing, Nothing => Vec<PublicCalibration>, 0;
     /// The season now: budget, period, span.
     PublicSeasonNow: Get "/api/v1/public/season", Nobody, ReadPublic, Json, Nothing, Nothing => PublicSeason, 0;
     /// Snapshots of the season, oldest first.
@@ -191,6 +199,12 @@ endpoints! {
     ProofCommit: Post "/api/v1/machine/proofs/{proof}/commit", Key, ProveGpu, Json, Nothing, CommitRequest => CommitReceipt, 64 * KIB;
     /// Opens what was committed; the verdict comes back.
     ProofOpen: Post "/api/v1/machine/proofs/{proof}/open", Key, ProveGpu, Json, Nothing, OpenRequest => Verdict, 4 * MIB;
+    /// Asks for an epoch's challenges for all GPUs of this machine at once; the answer comes with the bell.
+    EpochBegin: Post "/api/v1/machine/epochs", Key, ProveGpu, Json, Nothing, BellRequest => EpochChallenges, 16 * KIB;
+    /// Hands in an epoch's roots; the clock stops.
+    EpochRoots: Post "/api/v1/machine/epochs/{proof}/commit", Key, ProveGpu, Json, Nothing, EpochCommit => EpochReceipt, 64 * KIB;
+    /// Opens what was committed in an epoch; the verdict comes back.
+    EpochOpened: Post "/api/v1/machine/epochs/{proof}/open", Key, ProveGpu, Json, Nothing, EpochOpen => EpochVerdict, 2 * MIB;
     /// Reports clusters as they are and learns which ones should be; waits a while for news.
     Sync: Post "/api/v1/machine/sync", Key, Supply, Json, Nothing, SyncReport => SyncOrders, 256 * KIB;
     /// Opens the way by which a renter's requests reach a cluster on this machine.
@@ -234,6 +248,12 @@ endpoints! {
     Refusals: Get "/api/v1/operate/refusals", Key, Operate, Json, RecordsQuery, Nothing => Vec<RefusalView>, 0;
     /// Permitted acts, newest first, a page at a time by number.
     Acts: Get "/api/v1/operate/acts", Key, Operate, Json, RecordsQuery, Nothing => Vec<ActView>, 0;
+    /// What medians the network's own epochs would give: a table to look at, sign and hand in.
+    CalibrationLearned: Get "/api/v1/operate/calibrations/learned", Key, Operate, Json, Nothing, Nothing => CalibrationTable, 0;
+    /// Hands in a signed table of calibration. It is a canary: it fails nobody.
+    CalibrationAdd: Post "/api/v1/operate/calibrations", Key, Operate, Json, Nothing, CalibrationSubmit => PublicCalibration, 4 * MIB;
+    /// Promotes a table that was seen to be fair, or withdraws one.
+    CalibrationSet: Post "/api/v1/operate/calibrations/{version}", Key, Operate, Json, Nothing, CalibrationMove => PublicCalibration, KIB;
 }
 
 #[cfg(test)]

@@ -411,6 +411,7 @@ impl Settings {
             operator_link: false,
             uptime_days: self.uptime_days.unwrap_or(default.uptime_days),
             allow_simulated: self.allow_simulated.unwrap_or(default.allow_simulated),
+            software_epoch: default.software_epoch,
             oidc,
             tls,
             connections: Connections {

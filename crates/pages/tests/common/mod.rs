@@ -260,7 +260,21 @@ pub fn gpu_view(w: &Words, software: bool) -> GpuView {
         .map(|period| ShareRow { snapshot: public_snapshot(&mut d, period), entry: entry(&mut d, gpu.id) });
     let shares = shares.collect();
     let outages = vec![(Hour(last - 40), UptimeHour(0b1111))];
-    GpuView { now: NOW, gpu, uptime, outages, proofs, shares }
+    let epochs = [(true, Some(1_650)), (false, Some(1_650)), (true, None)].map(|(passed, deadline_millis)| {
+        let finding = if passed {
+            "passed in 1043 ms: 16 MiB held, 128 MB/s read at random, 257 million ALU steps a second, each at least"
+        } else {
+            "late: filling and reading its memory and the ALU chain took 2300 ms; 1650 ms were allowed"
+        };
+        EpochRow {
+            passed,
+            finding: w.text(finding),
+            judged_at: UnixSeconds(NOW.0 - 4_000),
+            deadline_millis,
+            transcript_href: passed.then(|| "/api/v1/public/epochs/prf_1".to_owned()),
+        }
+    });
+    GpuView { now: NOW, gpu, uptime, outages, proofs, epochs: epochs.into(), shares }
 }
 
 fn entry(d: &mut Dice, gpu: GpuId) -> PublicEntry {

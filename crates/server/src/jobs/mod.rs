@@ -3,6 +3,7 @@
 
 pub mod beats;
 pub mod clusters;
+pub mod epochs;
 pub mod log;
 pub mod packing;
 pub mod placement;
@@ -69,7 +70,8 @@ pub fn start(app: &App) -> Vec<tokio::task::JoinHandle<()>> {
         })),
         tokio::spawn(again(app.clone(), "log", second, |app| async move { log::integrate(&app).await })),
         tokio::spawn(again(app.clone(), "verifier", second, |app| async move {
-            proofs::judge_overdue(&app, edge::now()).await
+            proofs::judge_overdue(&app, edge::now()).await?;
+            epochs::judge_overdue(&app, edge::now_millis()).await
         })),
         tokio::spawn(again(app.clone(), "reconciler", second, |app| async move {
             clusters::reconcile(&app).await

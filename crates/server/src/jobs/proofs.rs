@@ -5,7 +5,7 @@ use gangline_guard::{Actor, Job, Permit, act, permit::permit, policy::on};
 use gangline_proof::MatrixParams;
 use gangline_rules::{
     floors,
-    standing::{Failure, JOINING_PROOFS, Outcome, Shown, judge},
+    standing::{Failure, JOINING_PROOFS, Outcome, Shown},
 };
 use gangline_store::ProofRow;
 use gangline_types::{GpuClaim, GpuId, Standing, Text, UnixSeconds};
@@ -86,16 +86,12 @@ pub async fn conclude(
     let claims = format!("{}, driver {}", gpu.claim.model, gpu.claim.driver);
     app.noticer.judged(now, claims, outcome.verdict.is_err());
     let outcomes = app.store.outcomes(&judge_permit, row.gpu, gpu.round).await?;
-    let judgement = judge(&gpu.claim, &outcomes);
     // All joining proofs are asked before a GPU is proven or suspect, so that its profile is a lower bound
     // over all of them; forged bits need no second look.
-    let early = outcomes.len() < JOINING_PROOFS && judgement.standing != Standing::Quarantined;
-    let (standing, reason) = if early {
-        (gpu.standing, Text::lossy(&format!("{} of {JOINING_PROOFS} joining proofs judged", outcomes.len())))
-    } else {
-        app.store.set_standing(&judge_permit, row.gpu, &judgement).await?;
-        (judgement.standing, judgement.reason)
-    };
+    let (standing, mut reason) = super::epochs::settle(app, row.gpu, now).await?;
+    if outcomes.len() < JOINING_PROOFS && standing != Standing::Quarantined {
+        reason = Text::lossy(&format!("{} of {JOINING_PROOFS} joining proofs judged", outcomes.len()));
+    }
     app.changed();
     app.nudge(gpu.resource.machine);
     let again = wants(standing, outcomes.len() as u32, 0);

@@ -16,7 +16,7 @@ use crate::{
     app::App,
     edge,
     error::ApiError,
-    jobs::{self, proofs},
+    jobs::{self, epochs, proofs},
     request::Ctx,
     router::Api,
 };
@@ -88,6 +88,7 @@ async fn sync(ctx: Ctx<e::Sync>) -> Result<SyncOrders, ApiError> {
     bounded("clusters", ctx.body.clusters.len(), 64)?;
     let app = ctx.app.clone();
     let machine = permit.on().machine;
+    let prover = ctx.permit_also::<act::ProveGpu>(*permit.on())?;
     let mut nudges = app.nudges();
     if app.store.heard_of(&permit, ctx.body.paused, &ctx.body.offers).await? {
         app.changed();
@@ -101,22 +102,24 @@ async fn sync(ctx: Ctx<e::Sync>) -> Result<SyncOrders, ApiError> {
     loop {
         let orders = jobs::clusters::orders(&app, &permit).await?;
         let prove = wanted_proofs(&app, &permit).await?;
+        let epoch = epochs::notice(&app, &prover).await?;
+        let wanted = !prove.is_empty() || epoch.is_some();
         let now = tokio::time::Instant::now();
-        let done = is_news(&ctx.body, &orders)
-            || now >= until
-            || app.is_draining()
-            || (!prove.is_empty() && now >= patience);
+        let done =
+            is_news(&ctx.body, &orders) || now >= until || app.is_draining() || (wanted && now >= patience);
         if done {
-            return Ok(SyncOrders { clusters: orders, prove, server_time: edge::now_millis() });
+            return Ok(SyncOrders { clusters: orders, prove, epoch, server_time: edge::now_millis() });
         }
-        let next = if prove.is_empty() { until } else { patience };
+        let bell = epochs::next_notice(&app.beacon_secret, edge::now_millis()).0;
+        let bell = now + Duration::from_millis(bell.saturating_sub(edge::now_millis().0) + 1);
+        let next = if wanted { patience } else { until.min(bell) };
         tokio::select! {
             () = tokio::time::sleep_until(next) => {}
             () = app.stop.cancelled() => {}
             () = wait_for(&mut nudges, machine) => {}
         }
         if app.stop.is_cancelled() {
-            return Ok(SyncOrders { clusters: orders, prove, server_time: edge::now_millis() });
+            return Ok(SyncOrders { clusters: orders, prove, epoch, server_time: edge::now_millis() });
         }
     }
 }

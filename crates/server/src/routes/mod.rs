@@ -2,8 +2,10 @@
 
 pub mod account;
 pub mod beat;
+pub mod calibration;
 pub mod cluster;
 pub mod enrol;
+pub mod epoch;
 pub mod key;
 pub mod log;
 pub mod machine;
@@ -26,6 +28,8 @@ pub fn all(api: Api) -> Api {
     let api = machine::routes(api);
     let api = beat::routes(api);
     let api = proof::routes(api);
+    let api = epoch::routes(api);
+    let api = calibration::routes(api);
     let api = account::routes(api);
     let api = operate::routes(api);
     cluster::routes(api)

@@ -9,7 +9,10 @@ use std::{
     sync::atomic::{AtomicU64, Ordering},
 };
 
-use gangline_proof::{CpuProver, Prover};
+use gangline_proof::{
+    CpuProver, Prover,
+    epoch::{ChainParams, MemoryParams, Params},
+};
 use gangline_server::{Config, serve};
 use gangline_types::{AdapterKind, Backend, GpuClaim, GpuId, Hash, Label, Text, UnixSeconds};
 use gangline_wire::{
@@ -92,6 +95,12 @@ pub fn new_key() -> SigningKey {
     SigningKey::from_seed(&Zeroizing::new(seed))
 }
 
+/// An epoch that a processor answers at once.
+pub fn small_epoch() -> Params {
+    let chain = ChainParams { units: 64, segments: 2, steps: 32, opened: 8 };
+    Params { memory: MemoryParams { blocks: 1024, rounds: 4 }, walk: chain, alu: chain, matrix: None }
+}
+
 pub fn quick_config(folder: &std::path::Path) -> Config {
     Config {
         data: folder.to_owned(),
@@ -99,6 +108,7 @@ pub fn quick_config(folder: &std::path::Path) -> Config {
         period_minutes: 1,
         snapshot_grace_seconds: 0,
         beat_udp: gangline_server::config::BeatUdp::At(SocketAddr::from(([127, 0, 0, 1], 0))),
+        software_epoch: small_epoch(),
         ..Config::default()
     }
 }

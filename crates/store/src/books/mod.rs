@@ -5,6 +5,7 @@ pub mod account;
 pub mod beat;
 pub mod cluster;
 pub mod enrolment;
+pub mod epoch;
 pub mod freeze;
 pub mod identity;
 pub mod incident;

@@ -4,8 +4,10 @@
 pub(crate) mod account;
 pub(crate) mod audit;
 mod beat;
+mod calibration;
 mod cluster;
 mod enrolment;
+mod epoch;
 mod freeze;
 mod identity;
 mod incident;

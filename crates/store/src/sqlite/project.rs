@@ -88,6 +88,8 @@ impl SqliteStore {
         let from = gangline_types::Hour(now.minute().hour().0.saturating_sub(HOURS_THAT_CHANGE));
         self.project_chains(&mut tx, looked_at, from).await?;
         self.project_proofs(&mut tx).await?;
+        self.project_epochs(&mut tx).await?;
+        self.project_calibrations(&mut tx).await?;
         let more_snapshots = self.project_snapshots(&mut tx).await?;
         let totals = counted_totals(&mut tx, now).await?;
         sqlx::query(

@@ -323,6 +323,9 @@ pub struct SyncOrders {
     pub clusters: Vec<Order>,
     /// GPUs the network wants proofs of.
     pub prove: Vec<GpuId>,
+    /// The bell of an epoch will ring within the minute.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub epoch: Option<super::epoch::EpochNotice>,
     /// The server's clock.
     pub server_time: UnixMillis,
 }

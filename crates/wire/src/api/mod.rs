@@ -3,6 +3,7 @@
 pub mod account;
 pub mod cluster;
 pub mod enrol;
+pub mod epoch;
 pub mod machine;
 pub mod operate;
 pub mod pages;

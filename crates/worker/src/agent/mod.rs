@@ -9,6 +9,7 @@ mod carrier;
 mod child;
 mod clusters;
 mod data;
+mod epochs;
 mod error;
 mod host;
 mod intent;

@@ -67,7 +67,7 @@ fn wanted(shared: &Shared) -> Vec<(GpuId, LocalGpu)> {
     shared.gpus().into_iter().filter(|(gpu, _)| wanted.contains(gpu)).collect()
 }
 
-fn show(shared: &Shared, gpu: GpuId, proof: Option<ProofStatus>) {
+pub(super) fn show(shared: &Shared, gpu: GpuId, proof: Option<ProofStatus>) {
     shared.update(|s| {
         if let Some(g) = s.gpus.iter_mut().find(|g| g.gpu == gpu) {
             g.proof = proof;
@@ -75,12 +75,12 @@ fn show(shared: &Shared, gpu: GpuId, proof: Option<ProofStatus>) {
     });
 }
 
-fn doing(words: &str, step: u32, steps: u32) -> Option<ProofStatus> {
+pub(super) fn doing(words: &str, step: u32, steps: u32) -> Option<ProofStatus> {
     Some(ProofStatus { doing: words.to_owned(), step, steps })
 }
 
 /// What went wrong with one GPU, until its next proof goes well.
-fn problem(shared: &Shared, gpu: GpuId, why: Option<String>) {
+pub(super) fn problem(shared: &Shared, gpu: GpuId, why: Option<String>) {
     let name = format!("{gpu} could not be proven: ");
     shared.update(|s| {
         s.problems.retain(|p| !p.starts_with(&name));

@@ -12,6 +12,7 @@ use super::{
     child::{self, Executable},
     clusters::{self, Clusters},
     data::{DataDir, Joined, KEY, REGISTERED, STATUS},
+    epochs,
     error::AgentError,
     host,
     intent::Intent,
@@ -216,9 +217,10 @@ async fn work(shared: Arc<Shared>, clusters: Arc<Clusters>, buffer: Buffer) {
     }
     let beating = tokio::spawn(beats::run(Arc::clone(&shared), buffer));
     let proving = tokio::spawn(proving::run(Arc::clone(&shared)));
+    let ringing = tokio::spawn(epochs::run(Arc::clone(&shared)));
     let talking = tokio::spawn(sync::run(Arc::clone(&shared), clusters));
     let looking = tokio::spawn(look_again(Arc::clone(&shared)));
-    for task in [beating, proving, talking, looking] {
+    for task in [beating, proving, ringing, talking, looking] {
         if let Err(e) = task.await {
             tracing::error!(error = %e, "a part of the worker failed");
             shared.end(End::Asked);

@@ -7,6 +7,7 @@ use std::sync::{
 };
 
 use gangline_types::{GpuId, UnixSeconds};
+use gangline_wire::api::epoch::EpochNotice;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -48,6 +49,7 @@ pub(crate) struct Shared {
     pub stop: CancellationToken,
     inner: Mutex<Inner>,
     news: watch::Sender<u64>,
+    epochs: watch::Sender<Option<EpochNotice>>,
     verdicts: AtomicU64,
 }
 
@@ -81,6 +83,7 @@ impl Shared {
             stop: CancellationToken::new(),
             inner: Mutex::new(Inner { status, ..Inner::default() }),
             news: watch::Sender::new(0),
+            epochs: watch::Sender::new(None),
             verdicts: AtomicU64::new(0),
         }
     }
@@ -93,6 +96,20 @@ impl Shared {
     /// How many proofs were judged since the start.
     pub(crate) fn verdicts(&self) -> u64 {
         self.verdicts.load(Ordering::Relaxed)
+    }
+
+    /// The bell that the server told of, if any.
+    pub(crate) fn epochs(&self) -> watch::Receiver<Option<EpochNotice>> {
+        self.epochs.subscribe()
+    }
+
+    /// Another bell is told of, or none.
+    pub(crate) fn expect_epoch(&self, notice: Option<EpochNotice>) {
+        self.epochs.send_if_modified(|known| {
+            let differs = *known != notice;
+            *known = notice;
+            differs
+        });
     }
 
     fn inner(&self) -> MutexGuard<'_, Inner> {

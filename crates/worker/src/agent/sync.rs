@@ -58,6 +58,7 @@ fn take(shared: &Shared, clusters: &Arc<Clusters>, orders: &SyncOrders, verdicts
     shared.reached();
     if shared.verdicts() == verdicts_before {
         shared.update(|s| s.gpus.iter_mut().for_each(|g| g.wanted = orders.prove.contains(&g.gpu)));
+        shared.expect_epoch(orders.epoch.clone());
     }
     clusters.apply(&orders.clusters);
 }

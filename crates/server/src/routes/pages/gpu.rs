@@ -1,7 +1,7 @@
 //! One GPU's page, from the public projection alone.
 
 use axum::response::Response;
-use gangline_pages::{GpuView, ProofRow, ShareRow};
+use gangline_pages::{EpochRow, GpuView, ProofRow, ShareRow};
 use gangline_rules::uptime;
 use gangline_types::{GpuId, Hour, Minute};
 use gangline_wire::{Endpoint, api::public::HOURS_MAX, endpoints as e};
@@ -23,6 +23,13 @@ pub async fn show(ctx: Ctx<e::GpuPageHtml>) -> Result<Response, ApiError> {
         .await?
         .into_iter()
         .map(|proof| ProofRow { transcript_href: e::PublicTranscript::path(&[&proof.id]), proof });
+    let epochs = public.epochs(id).await?.into_iter().map(|epoch| EpochRow {
+        passed: epoch.accepted,
+        finding: epoch.finding,
+        judged_at: epoch.judged_at,
+        deadline_millis: epoch.deadline_millis,
+        transcript_href: epoch.transcript.then(|| e::PublicEpochTranscript::path(&[&epoch.id])),
+    });
     let mut shares = Vec::new();
     if let Some(season) = public.season().await? {
         for (period, entry) in public.gpu_entries(season.number, id, SHARES).await? {
@@ -35,6 +42,14 @@ pub async fn show(ctx: Ctx<e::GpuPageHtml>) -> Result<Response, ApiError> {
     let recorded = Minute(ctx.now.minute().0.saturating_sub(2));
     let up = public.intake_up(Hour(to.0.saturating_sub(HOURS_MAX)), to).await?;
     let outages = uptime::outages(up, recorded).into_iter().collect();
-    let view = GpuView { now: ctx.now, gpu, uptime: hours, outages, proofs: proofs.collect(), shares };
+    let view = GpuView {
+        now: ctx.now,
+        gpu,
+        uptime: hours,
+        outages,
+        proofs: proofs.collect(),
+        epochs: epochs.collect(),
+        shares,
+    };
     Ok(page(gangline_pages::gpu(&chrome(&ctx), &view)))
 }

@@ -3,7 +3,12 @@
 
 use std::io::{self, BufRead, Read, Write};
 
-use gangline_proof::{Challenge, Commitment, MatrixParams, Opening, Prover, gpu::GpuProver};
+use std::ops::ControlFlow;
+
+use gangline_proof::{
+    Challenge, Commitment, MatrixParams, Opening, Prover, epoch,
+    gpu::{EpochProver, GpuProver},
+};
 use gangline_types::Hash;
 use serde::{Deserialize, Serialize};
 
@@ -22,6 +27,14 @@ pub(crate) enum Request {
     Commit { challenge: Challenge },
     /// Opens it.
     Open { nonce: Hash },
+    /// Opens the adapter for epochs instead.
+    EpochAdapter { index: usize, name: String, pci_address: String },
+    /// Gets ready for epochs of this size.
+    EpochWarmUp { params: epoch::Params },
+    /// Does the work of an epoch.
+    EpochCommit { challenge: epoch::Challenge },
+    /// Opens it.
+    EpochOpen { nonce: Hash },
 }
 
 /// What the child answers; every request ends with one that is not `Progress`.
@@ -36,8 +49,20 @@ pub(crate) enum Reply {
     Committed { commitment: Commitment },
     /// The openings.
     Opened { opening: Opening },
+    /// The roots of an epoch.
+    EpochCommitted { commitment: epoch::Commitment },
+    /// What was opened of an epoch.
+    EpochOpened { opening: epoch::Opening },
     /// It could not be done.
     Failed { why: String },
+}
+
+/// What a child proves with: one adapter, opened for one kind of proof.
+pub(crate) enum Opened {
+    /// For matrix proofs.
+    Matrix(Box<dyn Prover>),
+    /// For epochs.
+    Epoch(Box<dyn epoch::Prover>),
 }
 
 /// The hidden subcommand `adapter-prove`: proves on one adapter until standard input ends. To be called
@@ -47,25 +72,35 @@ pub(crate) enum Reply {
 /// If standard output is closed.
 pub fn prove_child() -> io::Result<()> {
     serve(io::stdin().lock(), io::stdout().lock(), |request| {
-        let Request::Adapter { index, name, pci_address } = request else {
-            return Err("no adapter was opened".to_owned());
+        let (index, name, pci_address) = match request {
+            Request::Adapter { index, name, pci_address }
+            | Request::EpochAdapter { index, name, pci_address } => (*index, name, pci_address),
+            _ => return Err("no adapter was opened".to_owned()),
         };
-        let prover = GpuProver::open(*index).map_err(|e| e.to_string())?;
-        let found = prover.adapter();
+        let (opened, found) = if matches!(request, Request::Adapter { .. }) {
+            let prover = GpuProver::open(index).map_err(|e| e.to_string())?;
+            let found = prover.adapter().clone();
+            (Opened::Matrix(Box::new(prover)), found)
+        } else {
+            let prover = EpochProver::open(index).map_err(|e| e.to_string())?;
+            let found = prover.adapter().clone();
+            (Opened::Epoch(Box::new(prover)), found)
+        };
         if (&found.name, &found.pci_address) != (name, pci_address) {
             return Err(format!("adapter {index} was {name} and is {} now", found.name));
         }
-        Ok(Box::new(prover))
+        Ok(opened)
     })
 }
 
-/// Answers requests from `input` on `output`; `open` makes the prover for [`Request::Adapter`].
+/// Answers requests from `input` on `output`; `open` makes the prover for [`Request::Adapter`] and
+/// [`Request::EpochAdapter`].
 pub(crate) fn serve(
     mut input: impl BufRead,
     mut output: impl Write,
-    mut open: impl FnMut(&Request) -> Result<Box<dyn Prover>, String>,
+    mut open: impl FnMut(&Request) -> Result<Opened, String>,
 ) -> io::Result<()> {
-    let mut prover: Option<Box<dyn Prover>> = None;
+    let mut prover: Option<Opened> = None;
     let mut line = Vec::new();
     loop {
         line.clear();
@@ -74,7 +109,7 @@ pub(crate) fn serve(
         }
         let reply = match serde_json::from_slice::<Request>(&line) {
             Err(e) => Reply::Failed { why: format!("the request cannot be read: {e}") },
-            Ok(request @ Request::Adapter { .. }) => {
+            Ok(request @ (Request::Adapter { .. } | Request::EpochAdapter { .. })) => {
                 prover = None;
                 match open(&request) {
                     Ok(opened) => {
@@ -86,16 +121,18 @@ pub(crate) fn serve(
             }
             Ok(request) => match &mut prover {
                 None => Reply::Failed { why: "no adapter was opened".to_owned() },
-                Some(prover) => answer(prover.as_mut(), request, &mut output),
+                Some(Opened::Matrix(prover)) => answer(prover.as_mut(), request, &mut output),
+                Some(Opened::Epoch(prover)) => answer_epoch(prover.as_mut(), request, &mut output),
             },
         };
         say(&mut output, &reply)?;
     }
 }
 
+const OTHERWISE: &str = "the adapter was opened for another kind of proof";
+
 fn answer(prover: &mut dyn Prover, request: Request, output: &mut impl Write) -> Reply {
     let outcome = match request {
-        Request::Adapter { .. } => Ok(Reply::Ready),
         Request::WarmUp { params } => prover.warm_up(&params).map(|()| Reply::Ready),
         Request::Commit { challenge } => {
             // A worker that went away is noticed at the end of the input.
@@ -103,11 +140,35 @@ fn answer(prover: &mut dyn Prover, request: Request, output: &mut impl Write) ->
             prover.commit(&challenge, &mut progress).map(|commitment| Reply::Committed { commitment })
         }
         Request::Open { nonce } => prover.open(&nonce).map(|opening| Reply::Opened { opening }),
+        _ => return Reply::Failed { why: OTHERWISE.to_owned() },
     };
-    outcome.unwrap_or_else(|e| {
-        let cause = std::error::Error::source(&e).map(|s| format!(": {s}")).unwrap_or_default();
-        Reply::Failed { why: format!("{e}{cause}") }
-    })
+    outcome.unwrap_or_else(|e| failed(&e))
+}
+
+fn answer_epoch(prover: &mut dyn epoch::Prover, request: Request, output: &mut impl Write) -> Reply {
+    let mut last = None;
+    // A worker that went away ends this process; nothing here has to ask whether to go on.
+    let mut watch = |progress: epoch::Progress| {
+        let part = progress.part as u32;
+        if last.replace(part) != Some(part) {
+            drop(say(output, &Reply::Progress { step: part }));
+        }
+        ControlFlow::Continue(())
+    };
+    let outcome = match request {
+        Request::EpochWarmUp { params } => prover.warm_up(&params, &mut watch).map(|()| Reply::Ready),
+        Request::EpochCommit { challenge } => {
+            prover.commit(&challenge, &mut watch).map(|commitment| Reply::EpochCommitted { commitment })
+        }
+        Request::EpochOpen { nonce } => prover.open(&nonce).map(|opening| Reply::EpochOpened { opening }),
+        _ => return Reply::Failed { why: OTHERWISE.to_owned() },
+    };
+    outcome.unwrap_or_else(|e| failed(&e))
+}
+
+fn failed(error: &dyn std::error::Error) -> Reply {
+    let cause = error.source().map(|s| format!(": {s}")).unwrap_or_default();
+    Reply::Failed { why: format!("{error}{cause}") }
 }
 
 fn say(output: &mut impl Write, reply: &Reply) -> io::Result<()> {

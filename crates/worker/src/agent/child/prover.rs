@@ -2,7 +2,7 @@
 
 use std::{process::Stdio, time::Duration};
 
-use gangline_proof::{Challenge, Commitment, MatrixParams, Opening};
+use gangline_proof::{Challenge, Commitment, MatrixParams, Opening, epoch};
 use gangline_types::Hash;
 use tokio::{
     io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader},
@@ -36,6 +36,23 @@ impl ProverChild {
     /// # Errors
     /// If it does not start, or the adapter cannot be opened.
     pub(crate) async fn start(executable: &Executable, adapter: &FoundAdapter) -> Result<Self, ChildError> {
+        let FoundAdapter { index, name, pci_address, .. } = adapter.clone();
+        Self::start_with(executable, Request::Adapter { index, name, pci_address }).await
+    }
+
+    /// Starts a child and opens the adapter in it for epochs.
+    ///
+    /// # Errors
+    /// If it does not start, or the adapter cannot be opened.
+    pub(crate) async fn start_epochs(
+        executable: &Executable,
+        adapter: &FoundAdapter,
+    ) -> Result<Self, ChildError> {
+        let FoundAdapter { index, name, pci_address, .. } = adapter.clone();
+        Self::start_with(executable, Request::EpochAdapter { index, name, pci_address }).await
+    }
+
+    async fn start_with(executable: &Executable, open: Request) -> Result<Self, ChildError> {
         let start =
             |source| ChildError::Start { subcommand: SUBCOMMAND, program: executable.path().into(), source };
         let mut command = executable.command(SUBCOMMAND);
@@ -52,11 +69,6 @@ impl ProverChild {
         };
         let mut this = Self::over(Box::new(stdin), Box::new(stdout));
         this.process = Some((child, tokio::spawn(read_end(stderr))));
-        let open = Request::Adapter {
-            index: adapter.index,
-            name: adapter.name.clone(),
-            pci_address: adapter.pci_address.clone(),
-        };
         this.ready(open).await?;
         Ok(this)
     }
@@ -89,6 +101,31 @@ impl ProverChild {
     pub(crate) async fn open(&mut self, nonce: Hash) -> Result<Opening, ChildError> {
         match self.ask(Request::Open { nonce }, |_| {}).await? {
             Reply::Opened { opening } => Ok(opening),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// Gets ready for epochs of this size.
+    pub(crate) async fn epoch_warm_up(&mut self, params: epoch::Params) -> Result<(), ChildError> {
+        self.ready(Request::EpochWarmUp { params }).await
+    }
+
+    /// Does the work of an epoch; `progress` is told which part has begun, from 0.
+    pub(crate) async fn epoch_commit(
+        &mut self,
+        challenge: epoch::Challenge,
+        progress: impl FnMut(u32),
+    ) -> Result<epoch::Commitment, ChildError> {
+        match self.ask(Request::EpochCommit { challenge }, progress).await? {
+            Reply::EpochCommitted { commitment } => Ok(commitment),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// Opens what was committed in an epoch.
+    pub(crate) async fn epoch_open(&mut self, nonce: Hash) -> Result<epoch::Opening, ChildError> {
+        match self.ask(Request::EpochOpen { nonce }, |_| {}).await? {
+            Reply::EpochOpened { opening } => Ok(opening),
             other => Err(unexpected(&other)),
         }
     }
@@ -161,6 +198,8 @@ fn unexpected(reply: &Reply) -> ChildError {
         Reply::Ready => "ready",
         Reply::Committed { .. } => "committed",
         Reply::Opened { .. } => "opened",
+        Reply::EpochCommitted { .. } => "epoch_committed",
+        Reply::EpochOpened { .. } => "epoch_opened",
         Reply::Failed { .. } => "failed",
     };
     ChildError::Failed(format!("the proving process answered \"{what}\" to another question"))
@@ -172,14 +211,20 @@ mod tests {
 
     use gangline_proof::{CpuProver, verify};
 
-    use super::{super::prove::serve, *};
+    use super::{
+        super::prove::{Opened, serve},
+        *,
+    };
 
     fn with_cpu() -> ProverChild {
         let (ours, theirs) = UnixStream::pair().unwrap();
         std::thread::spawn(move || {
             let input = StdReader::new(theirs.try_clone().unwrap());
             serve(input, theirs, |request| match request {
-                Request::Adapter { index: 0, .. } => Ok(Box::new(CpuProver::new())),
+                Request::Adapter { index: 0, .. } => Ok(Opened::Matrix(Box::new(CpuProver::new()))),
+                Request::EpochAdapter { index: 0, .. } => {
+                    Ok(Opened::Epoch(Box::new(epoch::CpuProver::new())))
+                }
                 _ => Err("no such adapter".to_owned()),
             })
         });
@@ -207,6 +252,28 @@ mod tests {
         verify(&challenge, &commitment, &nonce, &opening).unwrap();
         let again = child.open(nonce).await.unwrap_err().to_string();
         assert!(again.contains("nothing to open"), "{again}");
+    }
+
+    #[tokio::test]
+    async fn an_epoch_made_through_the_child_protocol_verifies() {
+        let chain = epoch::ChainParams { units: 64, segments: 2, steps: 32, opened: 8 };
+        let memory = epoch::MemoryParams { blocks: 1024, rounds: 4 };
+        let params = epoch::Params { memory, walk: chain, alu: chain, matrix: None };
+        let challenge = epoch::Challenge { params, beacon: Hash([1; 32]), binding: Hash([2; 32]) };
+        let mut child = with_cpu();
+        child
+            .ready(Request::EpochAdapter { index: 0, name: String::new(), pci_address: String::new() })
+            .await
+            .unwrap();
+        child.epoch_warm_up(params).await.unwrap();
+        let mut parts = Vec::new();
+        let commitment = child.epoch_commit(challenge, |part| parts.push(part)).await.unwrap();
+        assert_eq!((parts.first(), parts.last()), (Some(&0), Some(&4)), "{parts:?}");
+        let nonce = Hash([3; 32]);
+        let opening = child.epoch_open(nonce).await.unwrap();
+        epoch::verify(&challenge, &commitment, &nonce, &opening).unwrap();
+        let other = child.open(nonce).await.unwrap_err().to_string();
+        assert!(other.contains("another kind of proof"), "{other}");
     }
 
     #[tokio::test]

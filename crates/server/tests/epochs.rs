@@ -1,0 +1,220 @@
+//! Epochs from notice to verdict, forgeries in them, and tables of calibration from canary to promotion.
+
+#![allow(clippy::unwrap_used, reason = "a helper of a test fails the test")]
+
+mod net;
+
+use std::ops::ControlFlow;
+
+use gangline_proof::epoch::{self, CpuProver, GpuKey, Prover, Transcript};
+use gangline_rules::calibration::{ACCOUNTS_MIN, Entry, Key, Table};
+use gangline_types::{
+    AdapterKind, Backend, GpuId, Hash, ProofId, Seconds, Standing, Text, public::PublicGpu,
+};
+use gangline_wire::{
+    SigningKey,
+    api::{enrol::KeyKind, epoch::*, machine::*},
+};
+use net::Net;
+
+const SOFTWARE: &str = "llvmpipe (LLVM 15.0.6, 256 bits)";
+const BEGIN: &str = "/api/v1/machine/epochs";
+
+/// A machine whose one GPU is proven.
+async fn proven(net: &Net, name: &str) -> (SigningKey, GpuId) {
+    let supplier = net.invite("supplier", name).await;
+    let (key, gpu) = net.machine(&supplier, SOFTWARE, AdapterKind::Software).await;
+    net.beat(&key, gpu).await;
+    for _ in 0..3 {
+        net.prove_once(&key, gpu).await;
+    }
+    (key, gpu)
+}
+
+async fn notice(net: &Net, key: &SigningKey) -> Option<EpochNotice> {
+    let report = SyncReport { paused: false, offers: vec![], clusters: vec![], wait: Seconds(0) };
+    let orders: SyncOrders = net.call(key, "POST", "/api/v1/machine/sync", &report).await.json();
+    orders.epoch
+}
+
+/// An epoch that was committed to and not opened.
+struct Committed {
+    proof: ProofId,
+    key: GpuKey,
+    challenge: epoch::Challenge,
+    commitment: epoch::Commitment,
+    nonce: Hash,
+    opening: epoch::Opening,
+}
+
+impl Committed {
+    fn opened(&self, opening: epoch::Opening) -> EpochOpen {
+        let signature = self.key.sign(&self.challenge, &self.commitment, &self.nonce, &opening);
+        EpochOpen { opening, signature }
+    }
+}
+
+async fn commit(net: &Net, key: &SigningKey, gpu: GpuId) -> Committed {
+    let gpu_key = GpuKey::derive(&key.seed(), gpu);
+    let asked = BellRequest { gpus: vec![BellGpu { gpu, key: gpu_key.public() }] };
+    let begun: EpochChallenges = net.call(key, "POST", BEGIN, &asked).await.json();
+    let EpochChallenge { proof, challenge, deadline_millis, .. } = begun.challenges[0].clone();
+    assert_eq!(deadline_millis, None, "nothing was calibrated");
+    assert_eq!(challenge.binding, gpu_key.binding());
+    let mut prover = CpuProver::new();
+    let commitment = prover.commit(&challenge, &mut |_| ControlFlow::Continue(())).unwrap();
+    let roots = EpochCommit { commitment: commitment.clone() };
+    let receipt: EpochReceipt =
+        net.call(key, "POST", &format!("{BEGIN}/{proof}/commit"), &roots).await.json();
+    assert_eq!(receipt.open_in_millis, 0, "two GPUs need no spreading");
+    let opening = prover.open(&receipt.nonce).unwrap();
+    Committed { proof, key: gpu_key, challenge, commitment, nonce: receipt.nonce, opening }
+}
+
+async fn open(net: &Net, key: &SigningKey, of: &Committed, with: &EpochOpen) -> net::Answer {
+    net.call(key, "POST", &format!("{BEGIN}/{}/open", of.proof), with).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_proven_gpu_answers_three_epochs_that_anyone_can_check() {
+    let net = Net::start().await;
+    let supplier = net.invite("supplier", "Ada").await;
+    let (key, gpu) = net.machine(&supplier, SOFTWARE, AdapterKind::Software).await;
+    let early = BellRequest { gpus: vec![BellGpu { gpu, key: GpuKey::derive(&key.seed(), gpu).public() }] };
+    assert_eq!(net.call(&key, "POST", BEGIN, &early).await.error().code, "not_wanted");
+    net.beat(&key, gpu).await;
+    for _ in 0..3 {
+        net.prove_once(&key, gpu).await;
+    }
+    let mut beacons = vec![];
+    for _ in 0..3 {
+        let called = notice(&net, &key).await.expect("the bell of enrolment was told of");
+        assert_eq!((called.gpus[0].gpu, called.gpus[0].params), (gpu, net::small_epoch()));
+        let of = commit(&net, &key, gpu).await;
+        let verdict: EpochVerdict = open(&net, &key, &of, &of.opened(of.opening.clone())).await.json();
+        assert!(verdict.accepted && verdict.standing == Standing::Proven, "{verdict:?}");
+        assert!(verdict.finding.as_str().contains("MB/s read at random"), "{}", verdict.finding);
+        let again = open(&net, &key, &of, &of.opened(of.opening.clone())).await;
+        assert_eq!(again.error().code, "nothing_to_open");
+        beacons.push(of.challenge.beacon);
+    }
+    beacons.dedup();
+    assert_eq!(beacons.len(), 3);
+    let path = format!("/api/v1/public/gpus/{gpu}/epochs");
+    let listed: Vec<PublicEpoch> = net.until(&path, |all: &Vec<PublicEpoch>| all.len() == 3).await;
+    for one in &listed {
+        assert!(one.accepted && one.transcript && one.memory_bytes == 64 * 1024, "{one:?}");
+        let bytes = net.get(&format!("/api/v1/public/epochs/{}", one.id)).await.body;
+        let transcript = Transcript::parse(&bytes).unwrap();
+        assert_eq!(transcript.check().unwrap().memory_bytes, 64 * 1024);
+        assert_eq!(transcript.gpu, gpu);
+    }
+    net.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_forged_epoch_is_quarantined_and_anothers_signature_is_not_taken() {
+    let net = Net::start().await;
+    let (key, gpu) = proven(&net, "Mallory").await;
+    let of = commit(&net, &key, gpu).await;
+    // Signed by the key of another GPU of the same machine.
+    let other = GpuKey::derive(&key.seed(), GpuId::from_bytes([9; 16]));
+    let signature = other.sign(&of.challenge, &of.commitment, &of.nonce, &of.opening);
+    let answer = open(&net, &key, &of, &EpochOpen { opening: of.opening.clone(), signature }).await;
+    assert_eq!((answer.status, answer.error().code.as_str()), (422, "wrong_signature"));
+    // Too short: not an answer, and no fraud.
+    let mut short = of.opening.clone();
+    short.walk.states.pop();
+    assert_eq!(open(&net, &key, &of, &of.opened(short)).await.status, 422);
+    // Well formed and false.
+    let mut forged = of.opening.clone();
+    forged.alu.states[0] ^= 1;
+    let verdict: EpochVerdict = open(&net, &key, &of, &of.opened(forged)).await.json();
+    assert!(!verdict.accepted && verdict.standing == Standing::Quarantined, "{verdict:?}");
+    assert!(verdict.reason.as_str().contains("wrong bits"), "{}", verdict.reason);
+    let path = format!("/api/v1/public/gpus/{gpu}");
+    net.until(&path, |g: &PublicGpu| g.standing == Standing::Quarantined).await;
+    assert_eq!(notice(&net, &key).await, None, "a quarantined GPU is asked no more");
+    net.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stranger_has_no_part_in_anothers_epoch() {
+    let net = Net::start().await;
+    let (key, gpu) = proven(&net, "Ada").await;
+    let (stranger, _) = proven(&net, "Eve").await;
+    let wish =
+        BellRequest { gpus: vec![BellGpu { gpu, key: GpuKey::derive(&stranger.seed(), gpu).public() }] };
+    assert_eq!(net.call(&stranger, "POST", BEGIN, &wish).await.status, 404);
+    let of = commit(&net, &key, gpu).await;
+    assert_eq!(open(&net, &stranger, &of, &of.opened(of.opening.clone())).await.status, 404);
+    net.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_table_is_a_canary_until_it_was_seen_to_be_fair() {
+    let net = Net::start().await;
+    let operator = net.enrol(&net.operator, KeyKind::CommandLine).await;
+    const PATH: &str = "/api/v1/operate/calibrations";
+    let learned: CalibrationTable = net.call(&operator, "GET", &format!("{PATH}/learned"), &()).await.json();
+    assert_eq!((learned.version, learned.entries.len()), (1, 0), "nobody proved, so nothing is learned");
+
+    let entry = Entry {
+        key: Key {
+            model: Text::new(SOFTWARE).unwrap(),
+            backend: Backend::Vulkan,
+            build: Text::new("llvmpipe").unwrap(),
+            work: Hash([1; 32]),
+        },
+        accounts: ACCOUNTS_MIN as u32,
+        median_millis: 900,
+    };
+    let table = Table { version: 1, entries: vec![entry.clone()] };
+    let wire = CalibrationTable {
+        version: 1,
+        entries: vec![CalibrationEntry {
+            model: entry.key.model,
+            backend: entry.key.backend,
+            build: entry.key.build,
+            work: entry.key.work,
+            accounts: entry.accounts,
+            median_millis: entry.median_millis,
+        }],
+    };
+    let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    let signed = |key: &SigningKey, table: &Table| CalibrationSubmit {
+        table: wire.clone(),
+        signer: Hash(*key.public().as_bytes()),
+        signature: Text::new(&hex(&key.sign(&table.digest().0))).unwrap(),
+    };
+    let stranger = net::new_key();
+    for refused in [
+        signed(&stranger, &table),
+        signed(&operator, &Table { version: 2, ..table.clone() }),
+        CalibrationSubmit { signature: Text::new("zz").unwrap(), ..signed(&operator, &table) },
+    ] {
+        let answer = net.call(&operator, "POST", PATH, &refused).await;
+        assert_eq!((answer.status, answer.error().code.as_str()), (422, "wrong_signature"));
+    }
+    let mut unsound = signed(&operator, &table);
+    unsound.table.entries[0].accounts = 1;
+    assert_eq!(net.call(&operator, "POST", PATH, &unsound).await.error().code, "unsound_table");
+
+    let added: PublicCalibration = net.call(&operator, "POST", PATH, &signed(&operator, &table)).await.json();
+    assert_eq!((added.state.as_str(), added.digest), ("canary", table.digest()));
+    assert_eq!(net.call(&operator, "POST", PATH, &signed(&operator, &table)).await.status, 409);
+    let promote = CalibrationMove { promote: true };
+    let early = net.call(&operator, "POST", &format!("{PATH}/1"), &promote).await;
+    assert_eq!((early.status, early.error().code.as_str()), (409, "not_yet"), "{}", early.text());
+    assert!(early.text().contains("has watched 0 proofs"), "{}", early.text());
+    let withdrawn: PublicCalibration =
+        net.call(&operator, "POST", &format!("{PATH}/1"), &CalibrationMove { promote: false }).await.json();
+    assert_eq!(withdrawn.state.as_str(), "withdrawn");
+    let shown = |all: &Vec<PublicCalibration>| all.iter().any(|one| one.state.as_str() == "withdrawn");
+    net.until("/api/v1/public/calibrations", shown).await;
+
+    let supplier = net.invite("supplier", "Ada").await;
+    let nobody = net.enrol(&supplier, KeyKind::CommandLine).await;
+    assert_eq!(net.call(&nobody, "POST", PATH, &signed(&nobody, &table)).await.status, 403);
+    net.stop().await;
+}

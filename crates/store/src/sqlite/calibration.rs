@@ -1,0 +1,137 @@
+//! Tables of calibration: kept for good, for a deadline must be explainable later.
+
+use gangline_guard::{Permit, act};
+use gangline_rules::calibration::{State, Table, Watched};
+use gangline_wire::{PublicKey, api::epoch::PublicCalibration};
+use sqlx::{SqliteConnection, sqlite::SqliteRow};
+
+use crate::{
+    CalibrationRow, StoreError,
+    sql::{Columns, json, word},
+    sqlite::{SqlitePublic, SqliteStore, audit::audit, open::commit},
+};
+
+fn calibration_row(row: &SqliteRow) -> Result<CalibrationRow, StoreError> {
+    let signer = PublicKey::from_bytes(&row.hash("signer")?.0)
+        .map_err(|_| StoreError::Malformed("column signer".into()))?;
+    Ok(CalibrationRow {
+        table: row.json("body")?,
+        state: row.word("state")?,
+        signer,
+        signature: row.bytes("signature")?,
+        made_at: row.at("made_at")?,
+        watched: Watched { judged: row.int("judged")?, failed: row.int("failed")? },
+    })
+}
+
+impl SqliteStore {
+    /// Every table that is not withdrawn, newest first, and the newest withdrawn ones, at most 100.
+    pub async fn calibrations(&self) -> Result<Vec<CalibrationRow>, StoreError> {
+        let rows =
+            sqlx::query("SELECT * FROM calibration ORDER BY state = 'withdrawn', version DESC LIMIT 100")
+                .fetch_all(&self.read)
+                .await
+                .map_err(StoreError::sql("reading tables of calibration"))?;
+        rows.iter().map(calibration_row).collect()
+    }
+
+    /// Adds a table as a canary.
+    pub async fn add_calibration(
+        &self,
+        permit: &Permit<act::Operate>,
+        table: &Table,
+        signer: PublicKey,
+        signature: &[u8],
+    ) -> Result<(), StoreError> {
+        let doing = "adding a table of calibration";
+        let mut tx = self.begin(doing).await?;
+        let made = sqlx::query("INSERT INTO calibration (version, state, body, digest, signer, signature, made_at) VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING")
+            .bind(table.version as i64)
+            .bind(word(&State::Canary))
+            .bind(json(table))
+            .bind(table.digest().0.to_vec())
+            .bind(signer.as_bytes().to_vec())
+            .bind(signature)
+            .bind(permit.at().0 as i64)
+            .execute(&mut *tx)
+            .await
+            .map_err(StoreError::sql(doing))?;
+        if made.rows_affected() == 0 {
+            return Err(StoreError::Gone("there is a table of this version already"));
+        }
+        let digest = table.digest();
+        audit(&mut tx, permit, &format!("calibration {} is a canary: digest {digest}", table.version))
+            .await?;
+        commit(tx, doing).await
+    }
+
+    /// Promotes a table, which withdraws the one before, or withdraws one.
+    pub async fn move_calibration(
+        &self,
+        permit: &Permit<act::Operate>,
+        version: u32,
+        to: State,
+    ) -> Result<(), StoreError> {
+        let doing = "moving a table of calibration";
+        let mut tx = self.begin(doing).await?;
+        if to == State::Promoted {
+            sqlx::query("UPDATE calibration SET state = 'withdrawn' WHERE state = 'promoted'")
+                .execute(&mut *tx)
+                .await
+                .map_err(StoreError::sql(doing))?;
+        }
+        let moved = sqlx::query("UPDATE calibration SET state = ? WHERE version = ?")
+            .bind(word(&to))
+            .bind(version as i64)
+            .execute(&mut *tx)
+            .await
+            .map_err(StoreError::sql(doing))?;
+        if moved.rows_affected() == 0 {
+            return Err(StoreError::Gone("there is no table of this version"));
+        }
+        audit(&mut tx, permit, &format!("calibration {version} is {}", to.as_str())).await?;
+        commit(tx, doing).await
+    }
+
+    /// Counts one more accepted proof that a table was watched with.
+    pub async fn watch_calibration(
+        &self,
+        _: &Permit<act::Judge>,
+        version: u32,
+        would_fail: bool,
+    ) -> Result<(), StoreError> {
+        sqlx::query("UPDATE calibration SET judged = judged + 1, failed = failed + ? WHERE version = ?")
+            .bind(would_fail as i64)
+            .bind(version as i64)
+            .execute(&self.write)
+            .await
+            .map_err(StoreError::sql("watching a table of calibration"))?;
+        Ok(())
+    }
+
+    /// Copies every table to the public projection.
+    pub(crate) async fn project_calibrations(&self, tx: &mut SqliteConnection) -> Result<(), StoreError> {
+        for row in self.calibrations().await? {
+            let row = row.public();
+            let row_json = json(&row);
+            sqlx::query("INSERT INTO calibration (version, row) VALUES (?, ?) ON CONFLICT (version) DO UPDATE SET row = excluded.row WHERE row <> excluded.row")
+                .bind(row.table.version as i64)
+                .bind(row_json)
+                .execute(&mut *tx)
+                .await
+                .map_err(StoreError::sql("copying tables of calibration to the public projection"))?;
+        }
+        Ok(())
+    }
+}
+
+impl SqlitePublic {
+    /// Tables of calibration, newest first.
+    pub async fn public_calibrations(&self) -> Result<Vec<PublicCalibration>, StoreError> {
+        let rows = sqlx::query("SELECT row FROM calibration ORDER BY version DESC LIMIT 100")
+            .fetch_all(self.pool())
+            .await
+            .map_err(StoreError::sql("reading the public projection"))?;
+        rows.iter().map(|row| row.json("row")).collect()
+    }
+}
