@@ -67,7 +67,8 @@ fn fuzz(root: &Path, targets: &[&str], seconds: u64) -> Result<bool> {
     let built = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
     let built = built.join("fuzz");
     let mut build = cargo(root);
-    build.args(["build", "--release", "--quiet", "--locked", "--bins", "--manifest-path", "fuzz/Cargo.toml"]);
+    // Not --locked: when a room gets another dependency, the lock file of this workspace follows.
+    build.args(["build", "--release", "--quiet", "--bins", "--manifest-path", "fuzz/Cargo.toml"]);
     build.args(["--target", &host, "--target-dir"]).arg(&built).env("RUSTFLAGS", FLAGS);
     println!("Building the fuzz targets (a few minutes the first time)");
     if !succeeds(build, 30)? {
