@@ -45,6 +45,11 @@ pub const GROUPS: &[Group] = &[
         checks: "what comes from outside, with made-up bytes, for a minute",
         run: fuzz::brief,
     },
+    Group {
+        name: "postgres",
+        checks: "the books in SQLite and in PostgreSQL, and several servers on one database",
+        run: postgres,
+    },
     Group { name: "symbolic", checks: "that two solvers prove the policy's bounds", run: symbolic },
     Group {
         name: "proof",
@@ -88,6 +93,7 @@ const HEAVY: &[Heavy] = &[
     Heavy { group: "oidc", package: "gangline-server", target: "oidc" },
     Heavy { group: "acme", package: "gangline-server", target: "acme" },
     Heavy { group: "scanners", package: "gangline-server", target: "scanners" },
+    Heavy { group: "postgres", package: "gangline-store", target: "books" },
     Heavy { group: "symbolic", package: "gangline-guard", target: "symbolic" },
     Heavy { group: "proof", package: "gangline-proof", target: "heavy_proof_*" },
     Heavy { group: "faults", package: "gangline", target: "heavy_killed" },
@@ -350,6 +356,11 @@ fn symbolic(root: &Path) -> Result<bool> {
         fs::write(folder.join("complete"), "").context("cannot mark the solver's environment complete")?;
     }
     heavy(root, "symbolic", 20, &[("GANGLINE_CVC5_PYTHON", python)])
+}
+
+fn postgres(root: &Path) -> Result<bool> {
+    install::ensure(install::POSTGRES);
+    heavy(root, "postgres", 15, &[])
 }
 
 fn browser(root: &Path) -> Result<bool> {

@@ -98,6 +98,13 @@ pub const NODE: &[SystemPackage] = &[
     SystemPackage { name: "npm", why: "fetches the identity provider", present: || find("npm").is_some() },
 ];
 
+/// A database for several servers. Tests start their own; the one that the package starts is not used.
+pub const POSTGRES: &[SystemPackage] = &[SystemPackage {
+    name: "postgresql",
+    why: "holds the books of several servers",
+    present: || Path::new("/usr/lib/postgresql").is_dir() || find("initdb").is_some(),
+}];
+
 /// A real browser and its driver.
 pub const BROWSER: &[SystemPackage] = &[
     SystemPackage { name: "chromium", why: "shows the pages", present: || find("chromium").is_some() },

@@ -3,6 +3,7 @@
 use std::{net::SocketAddr, path::PathBuf};
 
 use gangline_guard::outbound::Exceptions;
+use gangline_store::DatabaseUrl;
 use gangline_types::MicroCredits;
 use gangline_wire::api::account::Role;
 
@@ -13,6 +14,8 @@ use crate::intake::Clock;
 pub struct Config {
     /// Folder of databases and the network's key.
     pub data: PathBuf,
+    /// The database of PostgreSQL that holds the books; none: files of SQLite in the data folder.
+    pub database: Option<DatabaseUrl>,
     /// Where to listen.
     pub listen: SocketAddr,
     /// How people and machines reach this server, for links and for signatures; none: the listen address.
@@ -184,6 +187,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             data: PathBuf::from("gangline-data"),
+            database: None,
             listen: SocketAddr::from(([127, 0, 0, 1], 7700)),
             public_url: None,
             period_minutes: 60,

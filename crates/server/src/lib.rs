@@ -25,4 +25,5 @@ pub mod tls;
 pub mod tunnel;
 
 pub use config::Config;
+pub use gangline_store::DatabaseUrl;
 pub use run::{Running, ServeError, serve};

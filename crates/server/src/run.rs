@@ -11,7 +11,7 @@ use std::{
 use axum::Router;
 
 use gangline_guard::{Actor, Job, act, permit::permit, policy::on, secret::Secret};
-use gangline_store::{InviteTarget, NewLink, Store, StoreError};
+use gangline_store::{FolderLock, InviteTarget, NewLink, Store, StoreError};
 use gangline_types::{AccountId, Label, LinkId};
 use gangline_wire::{SigningKey, api::account::Role};
 use tokio::net::TcpListener;
@@ -134,6 +134,7 @@ pub struct Running {
     http: Option<(TcpListener, Router)>,
     jobs: Vec<tokio::task::JoinHandle<()>>,
     writer: tokio::task::JoinHandle<()>,
+    _folder: Option<FolderLock>,
 }
 
 fn network_key(folder: &Path) -> Result<SigningKey, ServeError> {
@@ -158,6 +159,35 @@ fn network_key(folder: &Path) -> Result<SigningKey, ServeError> {
         }
         Err(e) => Err(failed(e)),
     }
+}
+
+/// Opens the books, and the network's key that belongs to them. In a database, every server of a network has the
+/// same key: whoever comes with another is told so before anything is written.
+///
+/// The data folder is one server's in any case: it holds the journal of its beats.
+async fn books(config: &Config) -> Result<(Store, SigningKey, Option<FolderLock>), ServeError> {
+    let Some(url) = &config.database else {
+        let store = Store::open(&config.data).await?;
+        return Ok((store, network_key(&config.data)?, None));
+    };
+    let folder = &config.data;
+    std::fs::create_dir_all(folder)
+        .map_err(|source| StoreError::Folder { folder: folder.clone(), source })?;
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        let _ = std::fs::set_permissions(folder, std::fs::Permissions::from_mode(0o700));
+    }
+    let lock = FolderLock::take(folder)?;
+    let is_new = !folder.join("network.key").exists();
+    let key = network_key(folder)?;
+    let secret = blake3::derive_key("gangline 2026 database roles", key.seed().as_ref());
+    let opened = Store::connect(url, *key.public().as_bytes(), &secret, edge::random()).await;
+    if is_new && matches!(opened, Err(StoreError::OtherNetwork { .. })) {
+        // It was made for nothing, and would only be in the way of the right one.
+        let _ = std::fs::remove_file(folder.join("network.key"));
+    }
+    Ok((opened?, key, Some(lock)))
 }
 
 /// Authorities that name this server, and the origin for links.
@@ -228,17 +258,37 @@ async fn operator_link(app: &App) -> Result<Option<String>, ApiError> {
     Ok(Some(format!("{}/enter/{}", app.origin, secret.reveal())))
 }
 
+/// What has to be there before the first request, made by one server at a time: the operator's link, if one is due.
+async fn set_up(app: &App) -> Result<Option<String>, ApiError> {
+    let lease = loop {
+        match app.store.lease("setup").await? {
+            Some(lease) => break lease,
+            None => tokio::time::sleep(Duration::from_millis(100)).await,
+        }
+    };
+    let work = async {
+        jobs::snapshots::ensure_season(app).await?;
+        let operator_link = operator_link(app).await?;
+        jobs::log::note_policy(app).await?;
+        // What is missing for longer than one look comes while requests are answered.
+        jobs::projection::project(app).await?;
+        Ok(operator_link)
+    };
+    let done = lease.holding(work).await;
+    app.store.give_leases_back().await?;
+    done
+}
+
 /// Opens the books, binds the port, starts the jobs. Requests are answered from [`Running::run`] on.
 pub async fn serve(config: Config) -> Result<Running, ServeError> {
     // A policy that cannot be read would refuse everything; better not to start.
     gangline_guard::policy::ready()
         .map_err(|e| ServeError::Config(format!("the policy of this build cannot be used: {e}")))?;
-    let store = Store::open(&config.data).await?;
+    let (store, key, folder) = books(&config).await?;
     if !config.allow_simulated && store.has_simulated().await? {
         store.close().await;
         return Err(ServeError::Simulated);
     }
-    let key = network_key(&config.data)?;
     let listen = config.listen;
     let listener = TcpListener::bind(listen).await.map_err(|source| ServeError::Listen { listen, source })?;
     let address = listener.local_addr().map_err(|source| ServeError::Listen { listen, source })?;
@@ -272,11 +322,7 @@ pub async fn serve(config: Config) -> Result<Running, ServeError> {
         lanes,
         stop,
     );
-    jobs::snapshots::ensure_season(&app).await?;
-    let operator_link = operator_link(&app).await?;
-    jobs::log::note_policy(&app).await?;
-    // What is missing for longer than one look comes while requests are answered.
-    jobs::projection::project(&app).await?;
+    let operator_link = set_up(&app).await?;
     jobs::placement::follow(&app).await?;
     let mut jobs = jobs::start(&app);
     jobs.push(watching);
@@ -297,6 +343,7 @@ pub async fn serve(config: Config) -> Result<Running, ServeError> {
         http,
         jobs,
         writer,
+        _folder: folder,
     })
 }
 
@@ -396,6 +443,10 @@ impl Running {
         drop(app);
         // The recorder's queue ends with the last of its senders.
         let _ = tokio::time::timeout(Duration::from_secs(2), writer).await;
+        // Another server need not wait for them to run out.
+        if let Err(error) = store.give_leases_back().await {
+            tracing::debug!(error = &error as &dyn std::error::Error, "leases were left to run out");
+        }
         store.close().await;
         tracing::info!("stopped");
         result

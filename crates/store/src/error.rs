@@ -42,6 +42,28 @@ pub enum StoreError {
     /// Not there, or no longer as it was.
     #[error("{0}")]
     Gone(&'static str),
+    /// The database is there, but not as it has to be.
+    #[error("the database cannot be used: {finding}")]
+    Setup {
+        /// What is wrong.
+        finding: String,
+        /// What to do.
+        hint: String,
+    },
+    /// The database is another network's.
+    #[error("the database belongs to the network with the key {there}, and network.key here is {here}")]
+    OtherNetwork {
+        /// The key in the data folder.
+        here: String,
+        /// The key in the database.
+        there: String,
+    },
+    /// Another server has taken this job over.
+    #[error("another server does the job {name} by now; what this one began is undone")]
+    LeaseLost {
+        /// The job.
+        name: &'static str,
+    },
     /// Any other failure.
     #[error("the database failed while {doing}")]
     Sql {
@@ -57,9 +79,13 @@ impl StoreError {
     pub(crate) fn sql(doing: &'static str) -> impl FnOnce(sqlx::Error) -> Self {
         move |source| {
             let code = source.as_database_error().and_then(|e| e.code()).map(|c| c.into_owned());
-            // Extended codes carry the primary code in their lowest byte; 13 is SQLITE_FULL.
-            match code.and_then(|c| c.parse::<i64>().ok()) {
-                Some(code) if code & 0xff == 13 => Self::Full,
+            match code.as_deref() {
+                // Five characters are PostgreSQL's: disk_full.
+                Some("53100") => Self::Full,
+                // SQLite's extended codes carry the primary code in their lowest byte; 13 is SQLITE_FULL.
+                Some(code) if code.len() < 5 && code.parse::<i64>().is_ok_and(|code| code & 0xff == 13) => {
+                    Self::Full
+                }
                 _ => Self::Sql { doing, source },
             }
         }
@@ -87,6 +113,8 @@ impl StoreError {
                     .into()
             }
             Self::Log(_) => "gangline.sqlite or public.sqlite was changed or restored from an older copy; bring back the newest copies of both. The log signs nothing until they agree".into(),
+            Self::Setup { hint, .. } => hint.clone(),
+            Self::OtherNetwork { .. } => "give every server of a network the same network.key: copy it from the data folder of one that runs".into(),
             _ => return None,
         })
     }

@@ -11,14 +11,16 @@
 
 mod books;
 mod error;
+mod postgres;
 mod sql;
 mod sqlite;
 
 pub use books::{
-    PublicStore, Store,
+    FolderLock, PublicStore, Store,
     account::{AccountRow, InviteTarget, LinkRow, NewLink, NewSession, OwnSession, SessionRow},
     beat::{ChainRow, Fold, FoldedHour, FoldedLink, LaneRow},
     cluster::{Candidate, ClosedCluster, ClusterRow, NewCluster},
+    database::DatabaseUrl,
     enrolment::{EnrolmentRow, NewEnrolment},
     epoch::{CalibrationRow, EpochRow, EpochStand, NewEpoch},
     freeze::{FreezeRow, NewFreeze},
@@ -26,6 +28,7 @@ pub use books::{
     incident::{IncidentRow, IncidentState, NewIncident, NotedIncident},
     key::{KeyRow, SequenceError},
     label::{Doer, LabelChange, RestoredLabel},
+    lease::{HELD_SECONDS, Lease},
     machine::{GpuRow, MachineRow},
     months::Packed,
     passkey::{NewPasskey, PasskeyQuestion, PasskeyRow, Removed},

@@ -5,7 +5,7 @@ use gangline_types::{
     MicroCredits, PasskeyId, ProofId, SessionId, UnixSeconds,
 };
 use serde::{Serialize, de::DeserializeOwned};
-use sqlx::{Row, sqlite::SqliteRow};
+use sqlx::{Row, postgres::PgRow, sqlite::SqliteRow};
 
 use crate::StoreError;
 
@@ -50,6 +50,11 @@ pub(crate) trait Columns {
     fn id_or_none<T: Id>(&self, column: &str) -> Result<Option<T>, StoreError>;
     fn hash(&self, column: &str) -> Result<Hash, StoreError>;
     fn bytes(&self, column: &str) -> Result<Vec<u8>, StoreError>;
+    fn bytes_or_none(&self, column: &str) -> Result<Option<Vec<u8>>, StoreError>;
+    fn flag(&self, column: &str) -> Result<bool, StoreError> {
+        self.flag_or_none(column)?.ok_or_else(|| read(column))
+    }
+    fn flag_or_none(&self, column: &str) -> Result<Option<bool>, StoreError>;
     fn text(&self, column: &str) -> Result<String, StoreError>;
     fn text_or_none(&self, column: &str) -> Result<Option<String>, StoreError>;
     fn int(&self, column: &str) -> Result<u64, StoreError>;
@@ -69,45 +74,59 @@ pub(crate) trait Columns {
     }
 }
 
-impl Columns for SqliteRow {
-    fn id<T: Id>(&self, column: &str) -> Result<T, StoreError> {
-        self.id_or_none(column)?.ok_or_else(|| read(column))
-    }
-    fn id_or_none<T: Id>(&self, column: &str) -> Result<Option<T>, StoreError> {
-        let bytes: Option<Vec<u8>> = self.try_get(column).map_err(|_| read(column))?;
-        bytes.map(|b| b.try_into().map(T::of).map_err(|_| read(column))).transpose()
-    }
-    fn hash(&self, column: &str) -> Result<Hash, StoreError> {
-        self.bytes(column)?.try_into().map(Hash).map_err(|_| read(column))
-    }
-    fn bytes(&self, column: &str) -> Result<Vec<u8>, StoreError> {
-        self.try_get(column).map_err(|_| read(column))
-    }
-    fn text(&self, column: &str) -> Result<String, StoreError> {
-        self.try_get(column).map_err(|_| read(column))
-    }
-    fn text_or_none(&self, column: &str) -> Result<Option<String>, StoreError> {
-        self.try_get(column).map_err(|_| read(column))
-    }
-    fn int(&self, column: &str) -> Result<u64, StoreError> {
-        self.try_get::<i64, _>(column).map(|n| n as u64).map_err(|_| read(column))
-    }
-    fn int_or_none(&self, column: &str) -> Result<Option<u64>, StoreError> {
-        self.try_get::<Option<i64>, _>(column).map(|n| n.map(|n| n as u64)).map_err(|_| read(column))
-    }
-    fn real(&self, column: &str) -> Result<f64, StoreError> {
-        self.try_get(column).map_err(|_| read(column))
-    }
-    fn word<T: DeserializeOwned>(&self, column: &str) -> Result<T, StoreError> {
-        unword(&self.text(column)?).ok_or_else(|| read(column))
-    }
-    fn json<T: DeserializeOwned>(&self, column: &str) -> Result<T, StoreError> {
-        serde_json::from_str(&self.text(column)?).map_err(|_| read(column))
-    }
-    fn json_or_none<T: DeserializeOwned>(&self, column: &str) -> Result<Option<T>, StoreError> {
-        self.text_or_none(column)?.map(|t| serde_json::from_str(&t).map_err(|_| read(column))).transpose()
-    }
+macro_rules! columns {
+    ($row:ty, $flag:ty, $is_set:expr) => {
+        impl Columns for $row {
+            fn id<T: Id>(&self, column: &str) -> Result<T, StoreError> {
+                self.id_or_none(column)?.ok_or_else(|| read(column))
+            }
+            fn id_or_none<T: Id>(&self, column: &str) -> Result<Option<T>, StoreError> {
+                let bytes: Option<Vec<u8>> = self.try_get(column).map_err(|_| read(column))?;
+                bytes.map(|b| b.try_into().map(T::of).map_err(|_| read(column))).transpose()
+            }
+            fn hash(&self, column: &str) -> Result<Hash, StoreError> {
+                self.bytes(column)?.try_into().map(Hash).map_err(|_| read(column))
+            }
+            fn bytes(&self, column: &str) -> Result<Vec<u8>, StoreError> {
+                self.try_get(column).map_err(|_| read(column))
+            }
+            fn bytes_or_none(&self, column: &str) -> Result<Option<Vec<u8>>, StoreError> {
+                self.try_get(column).map_err(|_| read(column))
+            }
+            fn flag_or_none(&self, column: &str) -> Result<Option<bool>, StoreError> {
+                self.try_get::<Option<$flag>, _>(column).map(|n| n.map($is_set)).map_err(|_| read(column))
+            }
+            fn text(&self, column: &str) -> Result<String, StoreError> {
+                self.try_get(column).map_err(|_| read(column))
+            }
+            fn text_or_none(&self, column: &str) -> Result<Option<String>, StoreError> {
+                self.try_get(column).map_err(|_| read(column))
+            }
+            fn int(&self, column: &str) -> Result<u64, StoreError> {
+                self.try_get::<i64, _>(column).map(|n| n as u64).map_err(|_| read(column))
+            }
+            fn int_or_none(&self, column: &str) -> Result<Option<u64>, StoreError> {
+                self.try_get::<Option<i64>, _>(column).map(|n| n.map(|n| n as u64)).map_err(|_| read(column))
+            }
+            fn real(&self, column: &str) -> Result<f64, StoreError> {
+                self.try_get(column).map_err(|_| read(column))
+            }
+            fn word<T: DeserializeOwned>(&self, column: &str) -> Result<T, StoreError> {
+                unword(&self.text(column)?).ok_or_else(|| read(column))
+            }
+            fn json<T: DeserializeOwned>(&self, column: &str) -> Result<T, StoreError> {
+                serde_json::from_str(&self.text(column)?).map_err(|_| read(column))
+            }
+            fn json_or_none<T: DeserializeOwned>(&self, column: &str) -> Result<Option<T>, StoreError> {
+                self.text_or_none(column)?
+                    .map(|t| serde_json::from_str(&t).map_err(|_| read(column)))
+                    .transpose()
+            }
+        }
+    };
 }
+columns!(SqliteRow, i64, |n| n == 1);
+columns!(PgRow, bool, |set| set);
 
 /// A unit variant as its word.
 pub(crate) fn word<T: Serialize>(value: &T) -> String {

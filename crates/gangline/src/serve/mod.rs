@@ -70,7 +70,10 @@ fn raise_file_limit() {
 async fn run(config: gangline_server::Config, json: bool) -> anyhow::Result<()> {
     // Before anything is opened: a signal that comes early still ends in order.
     let stop = stop_signal()?;
-    let data = config.data.clone();
+    let books = match &config.database {
+        Some(database) => database.to_string(),
+        None => config.data.display().to_string(),
+    };
     let server = serve(config).await.map_err(told)?;
     let mut out = std::io::stdout().lock();
     if json {
@@ -80,7 +83,7 @@ async fn run(config: gangline_server::Config, json: bool) -> anyhow::Result<()> 
         });
         writeln!(out, "{line}")?;
     } else {
-        writeln!(out, "Gangline serves {} (data in {})", server.origin, data.display())?;
+        writeln!(out, "Gangline serves {} (data in {books})", server.origin)?;
         if let Some(link) = &server.operator_link {
             writeln!(out, "Operator, sign in once with this link (it works for a day):\n  {link}")?;
         }

@@ -5,7 +5,7 @@ use std::{net::SocketAddr, path::PathBuf};
 use anyhow::Context;
 use gangline_guard::outbound::Exceptions;
 use gangline_server::{
-    Config,
+    Config, DatabaseUrl,
     config::{Acme, BeatUdp, Connections, Notice, Oidc, Outbound, Tls},
 };
 use gangline_types::MicroCredits;
@@ -21,6 +21,14 @@ pub struct Settings {
     /// Folder of the databases and the network's key [default: gangline-data].
     #[arg(long, value_name = "DIR", env = "GANGLINE_DATA")]
     pub data: Option<PathBuf>,
+    /// Keep the books in this database of PostgreSQL, postgres://user:password@host:5432/database, and not in the
+    /// data folder; commas between hosts where one of several is the primary. Others on this machine may see a
+    /// command line: a password belongs into the environment or into --database-file. See docs/SCALING.md.
+    #[arg(long, value_name = "URL", env = "GANGLINE_DATABASE", hide_env_values = true)]
+    pub database: Option<Hidden>,
+    /// File that holds the database's address and nothing else, which only this user may read (chmod 600).
+    #[arg(long, value_name = "FILE", env = "GANGLINE_DATABASE_FILE")]
+    pub database_file: Option<PathBuf>,
     /// Address and port to listen on; without TLS a loopback address, or one behind a TLS proxy
     /// [default: 127.0.0.1:7700].
     #[arg(long, value_name = "ADDRESS", env = "GANGLINE_LISTEN")]
@@ -159,6 +167,63 @@ pub struct Settings {
     pub oidc_orgs: Option<String>,
 }
 
+/// A text that is shown to nobody.
+#[derive(Clone, Deserialize)]
+#[serde(transparent)]
+pub struct Hidden(String);
+
+impl std::fmt::Debug for Hidden {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("[redacted]")
+    }
+}
+
+impl std::str::FromStr for Hidden {
+    type Err = std::convert::Infallible;
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Ok(Self(text.to_owned()))
+    }
+}
+
+/// The database's address, as given or from its file.
+///
+/// # Errors
+/// When both are given, the file cannot be read or can be read by others, or it is no address.
+pub fn address_of(given: Option<Hidden>, file: Option<PathBuf>) -> anyhow::Result<Option<DatabaseUrl>> {
+    let text = match (given, file) {
+        (None, None) => return Ok(None),
+        (Some(_), Some(_)) => {
+            return Err(Problem::usage("the database's address is given twice")
+                .hint("give either --database or --database-file")
+                .into());
+        }
+        (Some(Hidden(text)), None) => text,
+        (None, Some(file)) => {
+            let facts = std::fs::metadata(&file).with_context(|| {
+                Problem::usage(format!("the database's address cannot be read from {}", file.display()))
+            })?;
+            #[cfg(unix)]
+            if std::os::unix::fs::MetadataExt::mode(&facts) & 0o077 != 0 {
+                return Err(Problem::usage(format!("others may read {}", file.display()))
+                    .hint(format!("chmod 600 {}", file.display()))
+                    .into());
+            }
+            let _ = facts;
+            std::fs::read_to_string(&file).with_context(|| {
+                Problem::usage(format!("the database's address cannot be read from {}", file.display()))
+            })?
+        }
+    };
+    let url = text.trim().parse::<DatabaseUrl>();
+    url.map(Some).map_err(|e| {
+        let problem = Problem::usage(e.to_string());
+        match e.hint() {
+            Some(hint) => problem.hint(hint).into(),
+            None => problem.into(),
+        }
+    })
+}
+
 /// The parts of a list that somebody wrote with commas.
 fn listed(text: &str) -> impl Iterator<Item = &str> {
     text.split(',').map(str::trim).filter(|part| !part.is_empty())
@@ -202,6 +267,8 @@ impl Settings {
     pub fn or(self, other: Self) -> Self {
         Self {
             data: self.data.or(other.data),
+            database: self.database.or(other.database),
+            database_file: self.database_file.or(other.database_file),
             listen: self.listen.or(other.listen),
             plain_http: self.plain_http.or(other.plain_http),
             tls_cert: self.tls_cert.or(other.tls_cert),
@@ -391,8 +458,10 @@ impl Settings {
         let tls = self.tls()?;
         let outbound = self.outbound()?;
         let notice = self.notice()?;
+        let database = address_of(self.database, self.database_file)?;
         let config = Config {
             data: self.data.unwrap_or(default.data),
+            database,
             listen: self.listen.unwrap_or(default.listen),
             public_url: self.public_url,
             period_minutes: self.period_minutes.unwrap_or(default.period_minutes),
@@ -489,6 +558,28 @@ mod tests {
             (config.listen.port(), config.season_days, config.drain_seconds),
             (2, 3, Config::default().drain_seconds)
         );
+    }
+
+    #[test]
+    fn an_address_with_a_password_shows_nowhere() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("database");
+        let write = |text: &str, mode: u32| {
+            std::fs::write(&file, text).unwrap();
+            use std::os::unix::fs::PermissionsExt;
+            std::fs::set_permissions(&file, std::fs::Permissions::from_mode(mode)).unwrap();
+            Settings { database_file: Some(file.clone()), ..Settings::default() }.into_config()
+        };
+        let config = write("postgres://ada:hunter2@db/books\n", 0o600).unwrap();
+        assert!(!format!("{config:?}").contains("hunter2"));
+        assert_eq!(config.database.unwrap().to_string(), "postgres://ada@db/books");
+        assert!(write("postgres://ada:hunter2@db/books", 0o644).is_err(), "others may read it");
+        let wrong = write("hunter2@db", 0o600).unwrap_err();
+        assert!(!format!("{wrong:?}").contains("hunter2"));
+        let settings: Settings = toml::from_str("database = \"postgres://ada:hunter2@db/books\"").unwrap();
+        assert!(!format!("{settings:?}").contains("hunter2"));
+        let both = Settings { database_file: Some(file.clone()), ..settings };
+        assert!(both.into_config().is_err());
     }
 
     #[test]

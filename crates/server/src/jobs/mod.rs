@@ -1,5 +1,8 @@
 //! Background jobs: each brings what is to what is wanted, takes no input, and is the same the first time
 //! and on every retry. Each acts with a permit of its own under the same policy as everyone.
+//!
+//! Where several servers have one database, each job is done by the one that holds its lease; what it writes is
+//! refused once another does. What a server keeps in its own memory is kept up by every one.
 
 pub mod beats;
 pub mod clusters;
@@ -14,6 +17,8 @@ pub mod snapshots;
 
 use std::{future::Future, time::Duration};
 
+use gangline_store::{HELD_SECONDS, StoreError};
+
 use crate::{app::App, edge, error::ApiError};
 
 /// How often each job looks, in seconds.
@@ -24,12 +29,37 @@ const SWEEP_EVERY_SECONDS: u64 = 3600;
 const FOLD_EVERY_MILLIS: u64 = 250;
 /// How often the intake is told of lanes that were opened or have ended, in milliseconds.
 const TELL_EVERY_MILLIS: u64 = 500;
-/// At least so often the projection is brought up to date, in seconds: connection ages without a write.
-const PROJECT_EVERY_SECONDS: u64 = 10;
+/// At least so often the projection is brought up to date, in seconds: connection ages without a write, other servers
+/// write, and the lease is renewed in time.
+const PROJECT_EVERY_SECONDS: u64 = HELD_SECONDS as u64 / 2;
 /// And at most so often, in milliseconds.
 const PROJECT_PAUSE_MILLIS: u64 = 250;
 
+/// Does a job again and again, on whichever server holds its lease.
 async fn again<F, R>(app: App, name: &'static str, every: Duration, job: F)
+where
+    F: Fn(App) -> R,
+    R: Future<Output = Result<(), ApiError>>,
+{
+    everywhere(app, name, every, |app| {
+        let work = job(app.clone());
+        async move {
+            let Some(lease) = app.store.lease(name).await? else {
+                tokio::time::sleep(Duration::from_secs(EVERY_SECONDS)).await;
+                return Ok(());
+            };
+            match lease.holding(work).await {
+                // Another server goes on with it.
+                Err(ApiError::Store(StoreError::LeaseLost { .. })) => Ok(()),
+                done => done,
+            }
+        }
+    })
+    .await;
+}
+
+/// Does a job again and again, on every server.
+async fn everywhere<F, R>(app: App, name: &'static str, every: Duration, job: F)
 where
     F: Fn(App) -> R,
     R: Future<Output = Result<(), ApiError>>,
@@ -64,6 +94,9 @@ where
 pub fn start(app: &App) -> Vec<tokio::task::JoinHandle<()>> {
     let second = Duration::from_secs(EVERY_SECONDS);
     vec![
+        tokio::spawn(everywhere(app.clone(), "placement", second, |app| async move {
+            placement::follow(&app).await
+        })),
         tokio::spawn(revocations::run(app.clone())),
         tokio::spawn(again(app.clone(), "accountant", second, |app| async move {
             snapshots::take_due(&app).await
@@ -89,13 +122,13 @@ pub fn start(app: &App) -> Vec<tokio::task::JoinHandle<()>> {
                 Ok(app.store.sweep(&permit, refusals, addresses).await?)
             },
         )),
-        tokio::spawn(again(
+        tokio::spawn(everywhere(
             app.clone(),
             "folder",
             Duration::from_millis(FOLD_EVERY_MILLIS),
             |app| async move { beats::fold_waiting(&app).await },
         )),
-        tokio::spawn(again(
+        tokio::spawn(everywhere(
             app.clone(),
             "lanes",
             Duration::from_millis(TELL_EVERY_MILLIS),

@@ -5,7 +5,7 @@ use gangline_guard::{Permit, act, beat::Grant};
 use gangline_types::{GpuId, Hour, Minute, UnixSeconds, UptimeHour, public::PublicChain};
 use gangline_wire::beat::{Alias, Epoch, Preimage};
 
-use crate::{PublicStore, Store, StoreError, books::answered};
+use crate::{PublicStore, Store, StoreError, books::answered, sql::Columns};
 
 /// What a machine got when it opened an epoch.
 #[derive(Clone, Debug)]
@@ -111,4 +111,22 @@ answered! { PublicStore,
 
     /// Minutes in which the intake was up, for the hours in `from..to` that have any, oldest first.
     async fn intake_up(&self, from: Hour, to: Hour) -> Result<Vec<(Hour, UptimeHour)>, StoreError>;
+}
+
+/// A machine's GPUs with the tips of their chains, 32 bytes each.
+pub(crate) fn lane_gpus(blob: &[u8]) -> Result<Vec<(GpuId, Preimage)>, StoreError> {
+    let wrong = || StoreError::Malformed("column gpus".into());
+    blob.chunks(32)
+        .map(|both| {
+            let (gpu, tip) = both.split_at_checked(16).ok_or_else(wrong)?;
+            let tip = tip.try_into().map(Preimage).map_err(|_| wrong())?;
+            Ok((GpuId::from_bytes(gpu.try_into().map_err(|_| wrong())?), tip))
+        })
+        .collect()
+}
+
+pub(crate) fn lane_row(row: &impl Columns) -> Result<LaneRow, StoreError> {
+    let (alias, epoch) = (Alias(row.int("alias")?), Epoch(row.int("epoch")? as u16));
+    let grant = Grant::kept(alias, epoch, row.id("machine")?, row.id("account")?, row.id("key")?);
+    Ok(LaneRow { grant, gpus: lane_gpus(&row.bytes("gpus")?)? })
 }

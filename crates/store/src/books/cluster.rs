@@ -7,7 +7,12 @@ use gangline_types::{
 };
 use gangline_wire::api::{cluster::SignedReceipt, machine::Offer};
 
-use crate::{Store, StoreError, books::answered};
+use crate::{
+    Store, StoreError,
+    books::answered,
+    books::machine::gpu_row,
+    sql::{Columns, unword},
+};
 
 /// A GPU that is offered, for placement.
 #[derive(Clone, Debug)]
@@ -181,4 +186,45 @@ answered! { Store,
         cluster: ClusterId,
         receipt: &SignedReceipt,
     ) -> Result<(), StoreError>;
+}
+
+pub(crate) fn cluster_row(row: &impl Columns) -> Result<ClusterRow, StoreError> {
+    let claim: gangline_types::GpuClaim = row.json("claim")?;
+    Ok(ClusterRow {
+        resource: on::Cluster {
+            cluster: row.id("id")?,
+            renter: row.id("account")?,
+            machine: row.id("machine")?,
+        },
+        gpu: row.id("gpu")?,
+        model: claim.model,
+        state: row.word("state")?,
+        detail: Text::lossy(&row.text("detail")?),
+        evidence: row.text_or_none("evidence")?,
+        token: row.text_or_none("token")?,
+        price_per_hour: row.money("price_per_hour")?,
+        memory_bytes: row.int("memory_bytes")?,
+        cpus_millis: row.int("cpus_millis")? as u32,
+        created_at: row.at("created_at")?,
+        started_at: row.at_or_none("started_at")?,
+        ended_at: row.at_or_none("ended_at")?,
+        until: row.at("until")?,
+        seen_at: row.at("seen_at")?,
+        machine_seen_at: row.at("machine_seen_at")?,
+        because: row.text_or_none("because")?.and_then(|w| unword(&w)),
+        receipt: row.json_or_none("receipt")?,
+    })
+}
+
+pub(crate) fn candidate_row(row: &impl Columns) -> Result<Candidate, StoreError> {
+    let gpu = gpu_row(row)?;
+    Ok(Candidate {
+        resource: gpu.resource,
+        offer: row.json("offer")?,
+        standing: gpu.standing,
+        kind: gpu.claim.kind,
+        profile: gpu.profile,
+        beat_at: gpu.beat_at,
+        hired: row.flag("hired")?,
+    })
 }

@@ -7,7 +7,7 @@ use gangline_wire::{
     api::enrol::{EnrolmentState, KeyKind},
 };
 
-use crate::{Store, StoreError, books::answered};
+use crate::{Store, StoreError, books::answered, sql::Columns};
 
 /// A request to be written down.
 #[derive(Clone, Debug)]
@@ -76,4 +76,22 @@ answered! { Store,
         approve: bool,
         machine: MachineId,
     ) -> Result<(), StoreError>;
+}
+
+pub(crate) fn enrolment(row: &impl Columns, now: UnixSeconds) -> Result<EnrolmentRow, StoreError> {
+    let public_key: [u8; 32] =
+        row.bytes("public_key")?.try_into().map_err(|_| StoreError::Malformed("column public_key".into()))?;
+    let state: EnrolmentState = row.word("state")?;
+    let expires_at = row.at("expires_at")?;
+    let expired = state == EnrolmentState::Pending && expires_at <= now;
+    Ok(EnrolmentRow {
+        resource: on::Enrolment { enrolment: row.id("id")?, kind: row.word("kind")? },
+        public_key: PublicKey::from_bytes(&public_key).map_err(|e| StoreError::Malformed(e.to_string()))?,
+        host: Label::lossy(&row.text("host")?),
+        summary: Text::lossy(&row.text("summary")?),
+        code: row.text("code")?,
+        state: if expired { EnrolmentState::Expired } else { state },
+        created_at: row.at("created_at")?,
+        expires_at,
+    })
 }

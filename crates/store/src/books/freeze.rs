@@ -6,7 +6,7 @@ use gangline_guard::{
 };
 use gangline_types::{FreezeId, IncidentId, UnixSeconds};
 
-use crate::{Store, StoreError, books::answered};
+use crate::{Store, StoreError, books::answered, sql::Columns};
 
 /// A freeze to be made.
 #[derive(Clone, Debug)]
@@ -55,4 +55,14 @@ answered! { Store,
 
     /// Lifts a freeze.
     async fn thaw(&self, permit: Permit<act::Contain>, id: FreezeId) -> Result<(), StoreError>;
+}
+
+pub(crate) fn freeze(row: &impl Columns) -> Result<Freeze, StoreError> {
+    let target = row.text("target")?;
+    Ok(Freeze {
+        id: row.id("id")?,
+        target: target.parse().map_err(|_| StoreError::Malformed("column target".to_owned()))?,
+        since: row.at("since")?,
+        until: row.at_or_none("until")?,
+    })
 }

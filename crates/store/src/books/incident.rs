@@ -7,7 +7,7 @@ use gangline_guard::{
 use gangline_types::{AccountId, IncidentId, KeyId, UnixSeconds};
 use serde::{Deserialize, Serialize};
 
-use crate::{Store, StoreError, books::answered};
+use crate::{Store, StoreError, books::answered, sql::Columns};
 
 /// What becomes of an incident.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -123,4 +123,27 @@ answered! { Store,
         known_since: UnixSeconds,
         beat_since: UnixSeconds,
     ) -> Result<(u64, u64), StoreError>;
+}
+
+pub(crate) fn incident_row(row: &impl Columns) -> Result<IncidentRow, StoreError> {
+    Ok(IncidentRow {
+        id: row.id("id")?,
+        what: row.text("what")?,
+        subject: row.text("subject")?,
+        severity: row.word("severity")?,
+        state: row.word("state")?,
+        opened_at: row.at("opened_at")?,
+        last_at: row.at("last_at")?,
+        count: row.int("count")?,
+        key: row.id_or_none("key")?,
+        account: row.id_or_none("account")?,
+        block: row.text("block")?,
+        action: row.text("action")?,
+        resource: row.text("resource")?,
+        seen: row.real("seen")?,
+        usual: row.real("usual")?,
+        changed_at: row.at_or_none("changed_at")?,
+        changed_by: row.text("changed_by")?,
+        note: row.text("note")?,
+    })
 }

@@ -1,10 +1,10 @@
 //! Enrolled keys and the sequence numbers of their requests.
 
-use gangline_guard::{Actor, Authenticated, KeyRecord, Permit, Refusal, act, policy::on};
+use gangline_guard::{Actor, Authenticated, KeyRecord, Permit, RecentSequences, Refusal, act, policy::on};
 use gangline_types::{KeyId, Label, UnixSeconds};
 use gangline_wire::{PublicKey, api::enrol::KeyKind};
 
-use crate::{Store, StoreError, books::answered};
+use crate::{Store, StoreError, books::answered, sql::Columns};
 
 /// Why a verified request did not count.
 #[derive(Debug, thiserror::Error)]
@@ -66,4 +66,32 @@ answered! { Store,
 
     /// Every key, newest first, at most 200.
     async fn all_keys(&self, permit: &Permit<act::Operate>) -> Result<Vec<KeyRow>, StoreError>;
+}
+
+/// Sequence numbers in a second.
+const MICROS: u64 = 1_000_000;
+
+pub(crate) fn public_key(row: &impl Columns) -> Result<PublicKey, StoreError> {
+    let bytes: [u8; 32] =
+        row.bytes("public_key")?.try_into().map_err(|_| StoreError::Malformed("column public_key".into()))?;
+    PublicKey::from_bytes(&bytes).map_err(|e| StoreError::Malformed(e.to_string()))
+}
+
+pub(crate) fn sequences(row: &impl Columns) -> Result<RecentSequences, StoreError> {
+    RecentSequences::from_bytes(&row.bytes("sequences")?)
+        .ok_or_else(|| StoreError::Malformed("column sequences".into()))
+}
+
+pub(crate) fn key_row(row: &impl Columns) -> Result<KeyRow, StoreError> {
+    Ok(KeyRow {
+        resource: on::Key { key: row.id("id")?, account: row.id("account")? },
+        public_key: public_key(row)?,
+        kind: row.word("kind")?,
+        host: Label::lossy(&row.text("host")?),
+        created_at: row.at("created_at")?,
+        last_used_at: UnixSeconds(sequences(row)?.newest() / MICROS),
+        revoked_at: row.at_or_none("revoked_at")?,
+        follows: row.id_or_none("follows")?,
+        ends_at: row.at_or_none("ends_at")?,
+    })
 }

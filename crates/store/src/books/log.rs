@@ -43,3 +43,35 @@ answered! { PublicStore,
     /// if the log has not so many.
     async fn log_tile(&self, path: TilePath) -> Result<Option<Vec<u8>>, StoreError>;
 }
+
+/// A checkpoint as kept.
+pub(crate) struct Kept {
+    pub(crate) size: u64,
+    pub(crate) root: Hash,
+    pub(crate) note: String,
+}
+
+/// Whether the books can go on from what is published.
+pub(crate) fn follows(ours: Option<&Kept>, published: Option<&Kept>, held: u64) -> Result<(), StoreError> {
+    let size = |kept: Option<&Kept>| kept.map_or(0, |kept| kept.size);
+    let broken = |finding: String| Err(StoreError::Log(finding));
+    if let Some(public) = published
+        && (ours.is_none() || size(ours) < public.size)
+    {
+        return broken(format!(
+            "{} entries are published, and the books know of {}: they were rolled back",
+            public.size,
+            size(ours)
+        ));
+    }
+    if let (Some(ours), Some(public)) = (ours, published)
+        && ours.size == public.size
+        && ours.root != public.root
+    {
+        return broken(format!("the published tree of {} entries is not the one in the books", ours.size));
+    }
+    if held < size(ours) {
+        return broken(format!("{} entries were signed, and {held} are in the books", size(ours)));
+    }
+    Ok(())
+}

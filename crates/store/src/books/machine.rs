@@ -4,7 +4,7 @@ use gangline_guard::{Permit, act, policy::on};
 use gangline_types::{GpuClaim, GpuId, Label, MachineId, Profile, Standing, Text, UnixSeconds};
 use gangline_wire::api::machine::{Inventory, Offer, RegisteredGpu};
 
-use crate::{Store, StoreError, books::answered};
+use crate::{Store, StoreError, books::answered, sql::Columns};
 
 /// A machine for its owner's console.
 #[derive(Clone, Debug)]
@@ -95,4 +95,35 @@ answered! { Store,
 
     /// A machine's public key, for binding proofs to it.
     async fn machine_public_key(&self, machine: MachineId) -> Result<Option<[u8; 32]>, StoreError>;
+}
+
+pub(crate) fn gpu_row(row: &impl Columns) -> Result<GpuRow, StoreError> {
+    Ok(GpuRow {
+        resource: on::Gpu { gpu: row.id("id")?, machine: row.id("machine")?, account: row.id("account")? },
+        claim: row.json("claim")?,
+        label: Label::lossy(&row.text("label")?),
+        standing: row.word("standing")?,
+        reason: Text::lossy(&row.text("reason")?),
+        profile: Profile { matrix_mmacs: row.int("matrix_mmacs")?, memory_bytes: row.int("memory_bytes")? },
+        round: row.int("round")? as u32,
+        beat_at: row.at("beat_at")?,
+        offer: row.json_or_none("offer")?,
+    })
+}
+
+pub(crate) fn machine_row(row: &impl Columns) -> Result<MachineRow, StoreError> {
+    Ok(MachineRow {
+        resource: on::Machine { machine: row.id("id")?, account: row.id("account")? },
+        inventory: row.json_or_none("inventory")?,
+        paused: row.flag("paused")?,
+        joined_at: row.at("joined_at")?,
+        seen_at: row.at("seen_at")?,
+        left_at: row.at_or_none("left_at")?,
+    })
+}
+
+/// The parts of a claim that a proof speaks about: if they change, it has to be proven anew.
+pub(crate) fn says_the_same(a: &GpuClaim, b: &GpuClaim) -> bool {
+    (&a.model, a.kind, a.backend, a.pci_vendor, a.pci_device)
+        == (&b.model, b.kind, b.backend, b.pci_vendor, b.pci_device)
 }

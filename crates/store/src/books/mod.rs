@@ -4,6 +4,7 @@
 pub mod account;
 pub mod beat;
 pub mod cluster;
+pub mod database;
 pub mod enrolment;
 pub mod epoch;
 pub mod freeze;
@@ -11,6 +12,7 @@ pub mod identity;
 pub mod incident;
 pub mod key;
 pub mod label;
+pub mod lease;
 pub mod log;
 pub mod machine;
 pub mod months;
@@ -27,27 +29,29 @@ pub mod snapshot;
 use std::path::Path;
 
 use crate::{
-    StoreError,
+    DatabaseUrl, StoreError,
+    postgres::{PostgresPublic, PostgresStore},
     sqlite::{SqlitePublic, SqliteStore},
 };
 
 /// A database of one kind or another.
 #[derive(Clone)]
-enum Backend<S> {
+enum Backend<S, P> {
     Sqlite(S),
+    Postgres(P),
 }
 
 /// The network's books. Cheap to clone.
 #[derive(Clone)]
 pub struct Store {
-    backend: Backend<SqliteStore>,
+    backend: Backend<SqliteStore, PostgresStore>,
     public: PublicStore,
 }
 
 /// The explorer's reads: rows that hold nothing private, with no way to reach anything else.
 #[derive(Clone)]
 pub struct PublicStore {
-    backend: Backend<SqlitePublic>,
+    backend: Backend<SqlitePublic, PostgresPublic>,
 }
 
 /// Functions that every database has under the same name, and that pass the question on to the one at hand.
@@ -61,6 +65,7 @@ macro_rules! answered {
             pub async fn $name(&self $(, $argument: $of)*) -> $answer {
                 match &self.backend {
                     $crate::books::Backend::Sqlite(books) => books.$name($($argument),*).await,
+                    $crate::books::Backend::Postgres(books) => books.$name($($argument),*).await,
                 }
             }
         )*}
@@ -76,12 +81,44 @@ answered! { Store,
     async fn close(&self) -> ();
 }
 
+/// A folder that this process alone has, for as long as this is kept.
+#[derive(Debug)]
+pub struct FolderLock(#[allow(dead_code)] std::fs::File);
+
+impl FolderLock {
+    /// Takes the folder.
+    ///
+    /// # Errors
+    /// [`StoreError::InUse`] while another process has it.
+    pub fn take(folder: &Path) -> Result<Self, StoreError> {
+        crate::sqlite::lock(folder).map(Self)
+    }
+}
+
 impl Store {
     /// Opens the data folder, makes it if it is new, brings its databases to this version's form.
     pub async fn open(folder: &Path) -> Result<Self, StoreError> {
         let books = SqliteStore::open(folder).await?;
         let public = PublicStore { backend: Backend::Sqlite(books.public().clone()) };
         Ok(Self { backend: Backend::Sqlite(books), public })
+    }
+
+    /// Opens a database of PostgreSQL, brings it to this version's form, and makes sure that the explorer's and
+    /// the intake's roles can do what they need and nothing else. `network` is the public half of the network's
+    /// key; `secret`, which every server of the network has to have, gives the roles their passwords; `replica`
+    /// is random and names this server among those on the database.
+    ///
+    /// # Errors
+    /// [`StoreError::Setup`] and [`StoreError::OtherNetwork`] say what is missing.
+    pub async fn connect(
+        url: &DatabaseUrl,
+        network: [u8; 32],
+        secret: &[u8; 32],
+        replica: [u8; 16],
+    ) -> Result<Self, StoreError> {
+        let books = PostgresStore::open(url, network, secret, replica).await?;
+        let public = PublicStore { backend: Backend::Postgres(books.public().clone()) };
+        Ok(Self { backend: Backend::Postgres(books), public })
     }
 
     /// The explorer's view: rows that hold nothing private, through a connection that reaches nothing else.

@@ -4,7 +4,7 @@
 use gangline_guard::{Permit, SessionRecord, act};
 use gangline_types::{AccountId, Label, PasskeyId, UnixSeconds};
 
-use crate::{NewSession, Store, StoreError, books::answered};
+use crate::{NewSession, Store, StoreError, books::answered, sql::Columns};
 
 /// A question put to a browser.
 #[derive(Clone, Debug)]
@@ -117,4 +117,17 @@ answered! { Store,
         state: Vec<u8>,
         session: NewSession,
     ) -> Result<Option<SessionRecord>, StoreError>;
+}
+
+pub(crate) fn passkey(row: &impl Columns) -> Result<PasskeyRow, StoreError> {
+    Ok(PasskeyRow {
+        id: row.id("id")?,
+        credential: row.bytes("credential")?,
+        account: row.id("account")?,
+        name: Label::lossy(&row.text("name")?),
+        key: row.bytes("key")?,
+        state: row.bytes("state")?,
+        created_at: row.at("created_at")?,
+        used_at: row.at_or_none("used_at")?,
+    })
 }

@@ -6,7 +6,7 @@ use gangline_proof::{Challenge, Commitment, Opening};
 use gangline_rules::standing::{Judgement, Outcome};
 use gangline_types::{GpuId, Hash, ProofId, Text, UnixMillis, UnixSeconds};
 
-use crate::{Store, StoreError, books::answered};
+use crate::{Store, StoreError, books::answered, sql::Columns};
 
 /// A challenge to be written down.
 #[derive(Clone, Debug)]
@@ -132,4 +132,22 @@ answered! { Store,
         gpu: GpuId,
         judgement: &Judgement,
     ) -> Result<(), StoreError>;
+}
+
+pub(crate) fn proof_row(row: &impl Columns) -> Result<ProofRow, StoreError> {
+    let nonce = row.bytes_or_none("nonce")?;
+    Ok(ProofRow {
+        proof: row.id("id")?,
+        gpu: row.id("gpu")?,
+        round: row.int("round")? as u32,
+        challenge: row.json("challenge")?,
+        began_at: UnixMillis(row.int("began_at_millis")?),
+        deadline_at: UnixMillis(row.int("deadline_at_millis")?),
+        commitment: row.json_or_none("commitment")?,
+        nonce: nonce
+            .map(|n| n.try_into().map(Hash).map_err(|_| StoreError::Malformed("column nonce".into())))
+            .transpose()?,
+        elapsed_millis: row.int_or_none("elapsed_millis")?,
+        judged: row.int_or_none("judged_at")?.is_some(),
+    })
 }

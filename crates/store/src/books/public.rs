@@ -1,8 +1,11 @@
 //! The explorer's reads. This type holds one pool: read-only, on the file of the public projection. It
 //! has no way to reach anything else.
 
+use std::collections::HashMap;
+
+use gangline_rules::groups;
 use gangline_types::{
-    AdapterKind, GpuId, Hour, Minute, ProofId, Text,
+    AdapterKind, GpuId, Hour, MicroCredits, Minute, ProofId, Text, UnixSeconds, UptimeHour,
     public::{
         InclusionProof, NetworkTotals, PublicEntry, PublicGpu, PublicProof, PublicSeason, PublicSnapshot,
         PublicUptime,
@@ -13,7 +16,7 @@ use gangline_wire::api::{
     public::{GpuPage, GpusQuery, SnapshotList},
 };
 
-use crate::{PublicStore, StoreError, books::answered};
+use crate::{PublicStore, StoreError, books::answered, sql::Columns};
 
 /// GPUs of one model and kind that are not retired.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -95,4 +98,51 @@ answered! { PublicStore,
 
     /// Models by kind with their connected, proven and rentable GPUs, most connected first, at most 20.
     async fn models(&self) -> Result<Vec<ModelRow>, StoreError>;
+}
+
+/// `LIKE` with its own signs taken literally.
+pub(crate) fn like(text: &str) -> String {
+    text.replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_")
+}
+
+/// Puts in what changes for every GPU all the time, and so is not kept in its row: last beat, the day's minutes
+/// from its `hours`, the season's `shares`.
+pub(crate) fn fill(
+    gpus: &mut [PublicGpu],
+    hours: &[impl Columns],
+    shares: &[impl Columns],
+    now: UnixSeconds,
+) -> Result<(), StoreError> {
+    let day_ago = day_before(now);
+    let mut minutes: HashMap<GpuId, (u32, UnixSeconds)> = HashMap::new();
+    for row in hours {
+        let (hour, bits) = (Hour(row.int("hour")? as u32), UptimeHour(row.int("bits")?));
+        let (day, last) = minutes.entry(row.id("gpu")?).or_default();
+        *day += bits.minutes_within(hour, day_ago, Minute(now.minute().0 + 1));
+        if bits.minutes() > 0 {
+            let newest = Minute(hour.start().0 + 63 - (bits.0 & UptimeHour::FULL.0).leading_zeros());
+            *last = (*last).max(newest.start().plus(59).min(now));
+        }
+    }
+    let mut earned: HashMap<GpuId, u64> = HashMap::new();
+    for row in shares {
+        earned.insert(row.id("gpu")?, row.int("share")?);
+    }
+    for gpu in gpus {
+        let (day, last) = minutes.get(&gpu.id).copied().unwrap_or_default();
+        gpu.uptime_minutes_day = day;
+        gpu.last_beat_at = gpu.last_beat_at.max(last);
+        gpu.season_share = MicroCredits(earned.get(&gpu.id).copied().unwrap_or_default());
+    }
+    Ok(())
+}
+
+/// The first minute of the day that ends now.
+pub(crate) fn day_before(now: UnixSeconds) -> Minute {
+    Minute(now.minute().0.saturating_sub(24 * 60))
+}
+
+/// The entries of a group.
+pub(crate) fn unpacked(records: &[u8]) -> Result<Vec<PublicEntry>, StoreError> {
+    groups::unpack(records).ok_or_else(|| StoreError::Malformed("a group of entries".into()))
 }

@@ -3,7 +3,7 @@
 
 use gangline_types::{AccountId, KeyId, MachineId, SessionId, UnixSeconds};
 
-use crate::{Store, StoreError, books::answered};
+use crate::{Store, StoreError, books::answered, sql::Columns};
 
 /// What has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -30,4 +30,16 @@ pub struct Revocation {
 answered! { Store,
     /// What has ended since then by the database's own clock, in no order, at most 10,000.
     async fn revoked_since(&self, since: UnixSeconds) -> Result<Vec<Revocation>, StoreError>;
+}
+
+/// A row of what has ended.
+pub(crate) fn revocation(row: &impl Columns) -> Result<Revocation, StoreError> {
+    let ended = match row.text("kind")?.as_str() {
+        "key" => Ended::Key(row.id("subject")?),
+        "session" => Ended::Session(row.id("subject")?),
+        "account" => Ended::Account(row.id("subject")?),
+        "machine" => Ended::Machine(row.id("subject")?),
+        other => return Err(StoreError::Malformed(format!("a revocation of a {other}"))),
+    };
+    Ok(Revocation { number: row.int("id")?, ended })
 }

@@ -1,7 +1,7 @@
 //! Seasons, snapshots and statements.
 
 use gangline_guard::{Permit, act};
-use gangline_rules::snapshot::PeriodInput;
+use gangline_rules::{groups, snapshot::PeriodInput};
 use gangline_types::{
     GpuId, Hash, Minute, Share,
     public::{PublicSeason, PublicSnapshot},
@@ -51,4 +51,11 @@ answered! { Store,
 
     /// The account's GPUs, the retired ones too, in the order of ids.
     async fn gpu_ids_of(&self, permit: &Permit<act::ReadAccount>) -> Result<Vec<GpuId>, StoreError>;
+}
+
+/// Who has earned something in a group of entries.
+pub(crate) fn earned(records: &[u8]) -> Result<Vec<(GpuId, u64)>, StoreError> {
+    let entries =
+        groups::unpack(records).ok_or_else(|| StoreError::Malformed("a group of entries".into()))?;
+    Ok(entries.iter().filter(|e| e.share.0 > 0).map(|e| (e.gpu, e.share.0)).collect())
 }

@@ -124,7 +124,7 @@ impl SqliteStore {
                 name: label(&r.text("name")?),
                 role: r.word("role")?,
                 expires_at: r.at("expires_at")?,
-                usable: r.int("usable")? == 1,
+                usable: r.flag("usable")?,
             })
         })
         .transpose()

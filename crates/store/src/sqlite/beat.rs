@@ -2,17 +2,16 @@
 
 use std::collections::BTreeMap;
 
-use gangline_guard::{Permit, act, beat::Grant};
+use gangline_guard::{Permit, act};
 use gangline_types::{
     GpuId, Hash, Hour, Minute, UnixSeconds, UptimeHour,
     public::{PublicChain, PublicLink},
 };
 use gangline_wire::beat::{Alias, Epoch, Preimage};
-use sqlx::sqlite::SqliteRow;
 
 use crate::{
     StoreError,
-    books::beat::{ChainRow, Fold, FoldedHour, FoldedLink, LaneRow},
+    books::beat::{ChainRow, Fold, FoldedHour, FoldedLink, LaneRow, lane_row},
     sql::{Columns, Id, json, packed},
     sqlite::{SqlitePublic, SqliteStore, open::commit},
 };
@@ -21,27 +20,11 @@ fn value(bytes: Vec<u8>) -> Result<Preimage, StoreError> {
     bytes.try_into().map(Preimage).map_err(|_| StoreError::Malformed("a chain's value".into()))
 }
 
-fn lane_gpus(blob: &[u8]) -> Result<Vec<(GpuId, Preimage)>, StoreError> {
-    let wrong = || StoreError::Malformed("column gpus".into());
-    blob.chunks(32)
-        .map(|both| {
-            let (gpu, tip) = both.split_at_checked(16).ok_or_else(wrong)?;
-            Ok((GpuId::from_bytes(gpu.try_into().map_err(|_| wrong())?), value(tip.to_vec())?))
-        })
-        .collect()
-}
-
 /// How long a chain can be beaten with, in minutes: two days and some hours.
 const CHAIN_MINUTES: i64 = 60 * 60;
 
 /// Values of chains that one statement writes.
 const LINKS_AT_ONCE: usize = 5_000;
-
-fn lane_row(row: &SqliteRow) -> Result<LaneRow, StoreError> {
-    let (alias, epoch) = (Alias(row.int("alias")?), Epoch(row.int("epoch")? as u16));
-    let grant = Grant::kept(alias, epoch, row.id("machine")?, row.id("account")?, row.id("key")?);
-    Ok(LaneRow { grant, gpus: lane_gpus(&row.bytes("gpus")?)? })
-}
 
 impl SqliteStore {
     /// GPUs of the permit's machine that are there, in the order of ids.

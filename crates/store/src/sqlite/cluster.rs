@@ -3,56 +3,15 @@
 use gangline_guard::{Permit, act, policy::on};
 use gangline_types::{ClusterId, GpuId, Text, UnixSeconds, cluster::ClusterState, receipt::EndedBecause};
 use gangline_wire::api::{cluster::SignedReceipt, machine::Offer};
-use sqlx::sqlite::SqliteRow;
 
 use crate::{
     Candidate, ClosedCluster, ClusterRow, NewCluster, StoreError,
+    books::cluster::{candidate_row, cluster_row},
     sql::{Columns, Id, json, packed, word},
     sqlite::SqliteStore,
     sqlite::audit::audit,
     sqlite::open::commit,
 };
-
-fn cluster_row(row: &SqliteRow) -> Result<ClusterRow, StoreError> {
-    let claim: gangline_types::GpuClaim = row.json("claim")?;
-    Ok(ClusterRow {
-        resource: on::Cluster {
-            cluster: row.id("id")?,
-            renter: row.id("account")?,
-            machine: row.id("machine")?,
-        },
-        gpu: row.id("gpu")?,
-        model: claim.model,
-        state: row.word("state")?,
-        detail: Text::lossy(&row.text("detail")?),
-        evidence: row.text_or_none("evidence")?,
-        token: row.text_or_none("token")?,
-        price_per_hour: row.money("price_per_hour")?,
-        memory_bytes: row.int("memory_bytes")?,
-        cpus_millis: row.int("cpus_millis")? as u32,
-        created_at: row.at("created_at")?,
-        started_at: row.at_or_none("started_at")?,
-        ended_at: row.at_or_none("ended_at")?,
-        until: row.at("until")?,
-        seen_at: row.at("seen_at")?,
-        machine_seen_at: row.at("machine_seen_at")?,
-        because: row.text_or_none("because")?.and_then(|w| crate::sql::unword(&w)),
-        receipt: row.json_or_none("receipt")?,
-    })
-}
-
-fn candidate_row(row: &SqliteRow) -> Result<Candidate, StoreError> {
-    let gpu = crate::sqlite::machine::gpu_row(row)?;
-    Ok(Candidate {
-        resource: gpu.resource,
-        offer: row.json("offer")?,
-        standing: gpu.standing,
-        kind: gpu.claim.kind,
-        profile: gpu.profile,
-        beat_at: gpu.beat_at,
-        hired: row.int("hired")? == 1,
-    })
-}
 
 impl SqliteStore {
     /// Every offered GPU of machines that are here and not paused.

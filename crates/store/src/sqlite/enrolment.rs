@@ -5,14 +5,12 @@ use gangline_guard::{
     log::{Event, entry::Approved},
     policy::on,
 };
-use gangline_types::{EnrolmentId, KeyId, Label, MachineId, Text, UnixSeconds};
-use gangline_wire::{
-    PublicKey,
-    api::enrol::{EnrolmentState, KeyKind},
-};
+use gangline_types::{EnrolmentId, KeyId, MachineId, UnixSeconds};
+use gangline_wire::api::enrol::KeyKind;
 
 use crate::{
     EnrolmentRow, NewEnrolment, StoreError,
+    books::enrolment::enrolment,
     sql::{Columns, Id, word},
     sqlite::SqliteStore,
     sqlite::audit::audit,
@@ -150,22 +148,4 @@ impl SqliteStore {
         audit(&mut tx, &permit, &detail).await?;
         commit(tx, doing).await
     }
-}
-
-fn enrolment(row: &sqlx::sqlite::SqliteRow, now: UnixSeconds) -> Result<EnrolmentRow, StoreError> {
-    let public_key: [u8; 32] =
-        row.bytes("public_key")?.try_into().map_err(|_| StoreError::Malformed("column public_key".into()))?;
-    let state: EnrolmentState = row.word("state")?;
-    let expires_at = row.at("expires_at")?;
-    let expired = state == EnrolmentState::Pending && expires_at <= now;
-    Ok(EnrolmentRow {
-        resource: on::Enrolment { enrolment: row.id("id")?, kind: row.word("kind")? },
-        public_key: PublicKey::from_bytes(&public_key).map_err(|e| StoreError::Malformed(e.to_string()))?,
-        host: Label::lossy(&row.text("host")?),
-        summary: Text::lossy(&row.text("summary")?),
-        code: row.text("code")?,
-        state: if expired { EnrolmentState::Expired } else { state },
-        created_at: row.at("created_at")?,
-        expires_at,
-    })
 }

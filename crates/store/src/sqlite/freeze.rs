@@ -2,23 +2,13 @@
 
 use gangline_guard::{Act, Permit, act, freeze::Freeze};
 use gangline_types::{FreezeId, UnixSeconds};
-use sqlx::sqlite::SqliteRow;
 
 use crate::{
     FreezeRow, NewFreeze, StoreError,
+    books::freeze::freeze,
     sql::{Columns, Id},
     sqlite::{SqliteStore, audit::audit, open::commit},
 };
-
-fn freeze(row: &SqliteRow) -> Result<Freeze, StoreError> {
-    let target = row.text("target")?;
-    Ok(Freeze {
-        id: row.id("id")?,
-        target: target.parse().map_err(|_| StoreError::Malformed("column target".to_owned()))?,
-        since: row.at("since")?,
-        until: row.at_or_none("until")?,
-    })
-}
 
 impl SqliteStore {
     /// What is frozen at `now`.

@@ -2,36 +2,13 @@
 
 use gangline_guard::{Permit, act, notice::Severity};
 use gangline_types::{AccountId, IncidentId, MachineId, UnixSeconds};
-use sqlx::sqlite::SqliteRow;
 
 use crate::{
     IncidentRow, IncidentState, NewIncident, NotedIncident, StoreError,
+    books::incident::incident_row,
     sql::{Columns, Id, word},
     sqlite::{SqliteStore, audit::audit, open::commit},
 };
-
-fn incident_row(row: &SqliteRow) -> Result<IncidentRow, StoreError> {
-    Ok(IncidentRow {
-        id: row.id("id")?,
-        what: row.text("what")?,
-        subject: row.text("subject")?,
-        severity: row.word("severity")?,
-        state: row.word("state")?,
-        opened_at: row.at("opened_at")?,
-        last_at: row.at("last_at")?,
-        count: row.int("count")?,
-        key: row.id_or_none("key")?,
-        account: row.id_or_none("account")?,
-        block: row.text("block")?,
-        action: row.text("action")?,
-        resource: row.text("resource")?,
-        seen: row.real("seen")?,
-        usual: row.real("usual")?,
-        changed_at: row.at_or_none("changed_at")?,
-        changed_by: row.text("changed_by")?,
-        note: row.text("note")?,
-    })
-}
 
 impl SqliteStore {
     /// Opens an incident, or folds an alarm into the one on the same that is not closed.

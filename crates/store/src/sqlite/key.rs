@@ -1,48 +1,17 @@
 //! Enrolled keys and the sequence numbers of their requests.
 
-use gangline_guard::{
-    Actor, Authenticated, KeyRecord, Permit, RecentSequences, Refusal, act, log::Event, policy::on,
-};
-use gangline_types::{KeyId, Label, MachineId, UnixSeconds};
-use gangline_wire::PublicKey;
-use sqlx::sqlite::SqliteRow;
+use gangline_guard::{Actor, Authenticated, KeyRecord, Permit, Refusal, act, log::Event, policy::on};
+use gangline_types::{KeyId, MachineId, UnixSeconds};
 
 use crate::{
     KeyRow, SequenceError, StoreError,
+    books::key::{key_row, public_key, sequences},
     sql::{Columns, Id},
     sqlite::SqliteStore,
     sqlite::audit::audit,
     sqlite::log::log_entry,
     sqlite::open::commit,
 };
-
-/// Sequence numbers in a second.
-const MICROS: u64 = 1_000_000;
-
-pub(crate) fn public_key(row: &SqliteRow) -> Result<PublicKey, StoreError> {
-    let bytes: [u8; 32] =
-        row.bytes("public_key")?.try_into().map_err(|_| StoreError::Malformed("column public_key".into()))?;
-    PublicKey::from_bytes(&bytes).map_err(|e| StoreError::Malformed(e.to_string()))
-}
-
-fn sequences(row: &SqliteRow) -> Result<RecentSequences, StoreError> {
-    RecentSequences::from_bytes(&row.bytes("sequences")?)
-        .ok_or_else(|| StoreError::Malformed("column sequences".into()))
-}
-
-fn key_row(row: &SqliteRow) -> Result<KeyRow, StoreError> {
-    Ok(KeyRow {
-        resource: on::Key { key: row.id("id")?, account: row.id("account")? },
-        public_key: public_key(row)?,
-        kind: row.word("kind")?,
-        host: Label::lossy(&row.text("host")?),
-        created_at: row.at("created_at")?,
-        last_used_at: UnixSeconds(sequences(row)?.newest() / MICROS),
-        revoked_at: row.at_or_none("revoked_at")?,
-        follows: row.id_or_none("follows")?,
-        ends_at: row.at_or_none("ends_at")?,
-    })
-}
 
 impl SqliteStore {
     /// What the guard must know of a key.

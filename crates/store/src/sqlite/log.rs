@@ -16,6 +16,7 @@ use sqlx::{SqliteConnection, SqliteExecutor};
 
 use crate::{
     StoreError,
+    books::log::{Kept, follows},
     sql::{Columns, json},
     sqlite::SqlitePublic,
     sqlite::SqliteStore,
@@ -68,13 +69,6 @@ pub(crate) async fn log_entry<A: Act>(
     Ok(())
 }
 
-/// A checkpoint as kept.
-struct Kept {
-    size: u64,
-    root: Hash,
-    note: String,
-}
-
 async fn kept(from: impl SqliteExecutor<'_>) -> Result<Option<Kept>, StoreError> {
     let row = sqlx::query("SELECT size, root, note FROM log_checkpoint WHERE one = 1")
         .fetch_optional(from)
@@ -91,31 +85,6 @@ async fn keep(to: impl SqliteExecutor<'_>, kept: &Kept) -> Result<(), StoreError
         .execute(to)
         .await
         .map_err(StoreError::sql("keeping the log's checkpoint"))?;
-    Ok(())
-}
-
-/// Whether the books can go on from what is published.
-fn follows(ours: Option<&Kept>, published: Option<&Kept>, held: u64) -> Result<(), StoreError> {
-    let size = |kept: Option<&Kept>| kept.map_or(0, |kept| kept.size);
-    let broken = |finding: String| Err(StoreError::Log(finding));
-    if let Some(public) = published
-        && (ours.is_none() || size(ours) < public.size)
-    {
-        return broken(format!(
-            "{} entries are published, and the books know of {}: they were rolled back",
-            public.size,
-            size(ours)
-        ));
-    }
-    if let (Some(ours), Some(public)) = (ours, published)
-        && ours.size == public.size
-        && ours.root != public.root
-    {
-        return broken(format!("the published tree of {} entries is not the one in the books", ours.size));
-    }
-    if held < size(ours) {
-        return broken(format!("{} entries were signed, and {held} are in the books", size(ours)));
-    }
     Ok(())
 }
 

@@ -5,12 +5,12 @@ use gangline_guard::{
     log::{Event, entry::Change},
     policy::on,
 };
-use gangline_types::{GpuClaim, GpuId, Hash, Label, MachineId, Profile, Standing, Text, UnixSeconds};
+use gangline_types::{GpuId, Hash, Label, MachineId, Standing, Text, UnixSeconds};
 use gangline_wire::api::machine::{Inventory, Offer, RegisteredGpu};
-use sqlx::sqlite::SqliteRow;
 
 use crate::{
     GpuRow, MachineRow, StoreError,
+    books::machine::{gpu_row, machine_row, says_the_same},
     sql::{Columns, Id, json},
     sqlite::SqliteStore,
     sqlite::audit::audit,
@@ -18,37 +18,6 @@ use crate::{
     sqlite::log::log_entry,
     sqlite::open::commit,
 };
-
-pub(crate) fn gpu_row(row: &SqliteRow) -> Result<GpuRow, StoreError> {
-    Ok(GpuRow {
-        resource: on::Gpu { gpu: row.id("id")?, machine: row.id("machine")?, account: row.id("account")? },
-        claim: row.json("claim")?,
-        label: Label::lossy(&row.text("label")?),
-        standing: row.word("standing")?,
-        reason: Text::lossy(&row.text("reason")?),
-        profile: Profile { matrix_mmacs: row.int("matrix_mmacs")?, memory_bytes: row.int("memory_bytes")? },
-        round: row.int("round")? as u32,
-        beat_at: row.at("beat_at")?,
-        offer: row.json_or_none("offer")?,
-    })
-}
-
-fn machine_row(row: &SqliteRow) -> Result<MachineRow, StoreError> {
-    Ok(MachineRow {
-        resource: on::Machine { machine: row.id("id")?, account: row.id("account")? },
-        inventory: row.json_or_none("inventory")?,
-        paused: row.int("paused")? == 1,
-        joined_at: row.at("joined_at")?,
-        seen_at: row.at("seen_at")?,
-        left_at: row.at_or_none("left_at")?,
-    })
-}
-
-/// The parts of a claim that a proof speaks about: if they change, it has to be proven anew.
-fn says_the_same(a: &GpuClaim, b: &GpuClaim) -> bool {
-    (&a.model, a.kind, a.backend, a.pci_vendor, a.pci_device)
-        == (&b.model, b.kind, b.backend, b.pci_vendor, b.pci_device)
-}
 
 impl SqliteStore {
     /// Writes an inventory down. A slot seen before keeps its GPU id; a claim that says something else
@@ -150,8 +119,7 @@ impl SqliteStore {
             .await
             .map_err(StoreError::sql(doing))?
             .ok_or(StoreError::Gone("this machine left the network"))?
-            .int("paused")?
-            == 1;
+            .flag("paused")?;
         sqlx::query("UPDATE machine SET paused = ?, seen_at = ? WHERE id = ?")
             .bind(paused as i64)
             .bind(permit.at().0 as i64)

@@ -14,6 +14,7 @@ mod incident;
 pub(crate) mod journal;
 mod key;
 mod label;
+mod lease;
 mod log;
 #[cfg(test)]
 mod log_tests;
@@ -30,5 +31,5 @@ mod rotation;
 mod simulate;
 mod snapshot;
 
-pub(crate) use open::SqliteStore;
+pub(crate) use open::{SqliteStore, lock};
 pub(crate) use public::SqlitePublic;

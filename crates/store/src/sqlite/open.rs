@@ -28,7 +28,8 @@ pub struct SqliteStore {
     _lock: Arc<File>,
 }
 
-fn lock(folder: &Path) -> Result<File, StoreError> {
+/// Takes a folder for this process alone.
+pub(crate) fn lock(folder: &Path) -> Result<File, StoreError> {
     let unusable = |source| StoreError::Folder { folder: folder.to_owned(), source };
     let path = folder.join("lock");
     let mut file =

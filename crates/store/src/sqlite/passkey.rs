@@ -4,12 +4,12 @@ use gangline_guard::{
     Permit, SessionRecord, act,
     log::{Event, entry::Approved},
 };
-use gangline_types::{AccountId, Label, PasskeyId, UnixSeconds};
-use sqlx::sqlite::SqliteRow;
+use gangline_types::{AccountId, PasskeyId, UnixSeconds};
 
 use super::{SqliteStore, account::begin_session, audit::audit, log::log_entry, open::commit};
 use crate::{
     NewPasskey, NewSession, PasskeyQuestion, PasskeyRow, Removed, StoreError,
+    books::passkey::passkey,
     sql::{Columns, Id},
 };
 
@@ -17,19 +17,6 @@ use crate::{
 const PASSKEYS_MAX: i64 = 10;
 /// Questions that may be open at once, over all: a bound for a table anyone can ask into.
 const QUESTIONS_MAX: i64 = 10_000;
-
-fn passkey(row: &SqliteRow) -> Result<PasskeyRow, StoreError> {
-    Ok(PasskeyRow {
-        id: row.id("id")?,
-        credential: row.bytes("credential")?,
-        account: row.id("account")?,
-        name: Label::lossy(&row.text("name")?),
-        key: row.bytes("key")?,
-        state: row.bytes("state")?,
-        created_at: row.at("created_at")?,
-        used_at: row.at_or_none("used_at")?,
-    })
-}
 
 impl SqliteStore {
     async fn ask(

@@ -5,20 +5,17 @@ use std::collections::HashMap;
 
 use gangline_guard::{Permit, act};
 use gangline_types::{
-    GpuId, MicroCredits, ProofId, Standing, Text, UnixSeconds,
-    public::{NetworkTotals, PublicGpu, PublicProof, PublicSeason},
+    GpuId, UnixSeconds,
+    public::{NetworkTotals, PublicGpu, PublicSeason},
 };
-use gangline_wire::api::proof::Transcript;
-use sqlx::sqlite::SqliteRow;
 
 use crate::{
     EntryGroup, Projected, StoreError, TOLD_MAX,
+    books::project::{CONNECTED_SECONDS, flags_of, is_news, public_gpu, public_proof, transcript_of},
     sql::{Columns, Id, json, packed, word},
-    sqlite::{SqliteStore, machine::gpu_row, snapshot::write_group},
+    sqlite::{SqliteStore, snapshot::write_group},
 };
 
-/// A GPU counts as connected for this long after its last beat, in seconds: three missed beats.
-const CONNECTED_SECONDS: u64 = 180;
 /// How far back uptime can still change: the late window and an hour.
 const HOURS_THAT_CHANGE: u32 = 8;
 /// Minutes of the curve of connected GPUs that are kept: a day.
@@ -36,24 +33,6 @@ const LOOKED: &str = "looked_at";
 const LOOKS: &str = "looks";
 /// The last late hour's place.
 const OLDER: &str = "older";
-
-/// The transcript of a judged proof as it is published; none if the proof was never opened.
-pub(crate) fn transcript_of(row: &SqliteRow) -> Result<Option<Transcript>, StoreError> {
-    let parts = (row.json_or_none("commitment")?, row.hash("nonce").ok(), row.json_or_none("opening")?);
-    let (Some(commitment), Some(nonce), Some(opening)) = parts else { return Ok(None) };
-    Ok(Some(Transcript {
-        proof: row.id("id")?,
-        gpu: row.id("gpu")?,
-        challenge: row.json("challenge")?,
-        commitment,
-        nonce,
-        opening,
-        elapsed_millis: row.int_or_none("elapsed_millis")?.unwrap_or(0),
-        judged_at: row.at("judged_at")?,
-        accepted: row.int_or_none("accepted")? == Some(1),
-        finding: Text::lossy(&row.text("finding")?),
-    }))
-}
 
 impl SqliteStore {
     /// Brings the public projection nearer to the books.
@@ -78,8 +57,7 @@ impl SqliteStore {
             write_gpus(&mut tx, &now_so, look).await?;
             for gpu in now_so {
                 let known = before.get(&gpu.id);
-                let shows = |g: &PublicGpu| (g.standing, g.connected, g.rentable, g.hired);
-                if changed.len() < TOLD_MAX && known.is_none_or(|known| shows(known) != shows(&gpu)) {
+                if changed.len() < TOLD_MAX && is_news(known, &gpu) {
                     changed.push(gpu);
                 }
             }
@@ -189,36 +167,7 @@ impl SqliteStore {
         .fetch_all(&self.read)
         .await
         .map_err(StoreError::sql("reading GPUs for the public projection"))?;
-        rows.iter()
-            .map(|r| {
-                let gpu = gpu_row(r)?;
-                let hired = r.int("hired")? == 1;
-                let here = r.int("present")? == 1 && r.int_or_none("left_at")?.is_none();
-                let connected = here && gpu.beat_at.0 > 0 && now.since(gpu.beat_at) <= CONNECTED_SECONDS;
-                let proven = gpu.standing == Standing::Proven;
-                Ok(PublicGpu {
-                    id: gpu.resource.gpu,
-                    label: gpu.label,
-                    model: gpu.claim.model,
-                    kind: gpu.claim.kind,
-                    backend: gpu.claim.backend,
-                    memory_bytes: gpu.claim.memory_bytes,
-                    standing: gpu.standing,
-                    standing_reason: gpu.reason,
-                    profile: gpu.profile,
-                    connected,
-                    rentable: connected && proven && gpu.offer.is_some() && !hired && r.int("paused")? == 0,
-                    hired,
-                    simulated: r.int("simulated")? == 1,
-                    registered_at: r.at("registered_at")?,
-                    // While it is connected, its last beat is that of its uptime, which is kept apart.
-                    last_beat_at: if connected { UnixSeconds(0) } else { gpu.beat_at },
-                    last_proof_at: r.at("proof_at")?,
-                    uptime_minutes_day: 0,
-                    season_share: MicroCredits(0),
-                })
-            })
-            .collect()
+        rows.iter().map(|row| public_gpu(row, now)).collect()
     }
 
     /// Copies the running hour and the one before of machines that were heard of since the last look, and the older
@@ -276,31 +225,12 @@ impl SqliteStore {
             .await
             .map_err(StoreError::sql(doing))?;
         for row in rows {
-            let challenge: gangline_proof::Challenge = row.json("challenge")?;
-            let accepted = row.int_or_none("accepted")? == Some(1);
-            let outcome: gangline_rules::standing::Outcome = row.json("outcome")?;
-            let finding = gangline_types::Text::lossy(&row.text("finding")?);
-            let elapsed_millis = row.int_or_none("elapsed_millis")?.unwrap_or(0);
-            let (proof, gpu, judged_at): (ProofId, GpuId, UnixSeconds) =
-                (row.id("id")?, row.id("gpu")?, row.at("judged_at")?);
-            let public = PublicProof {
-                id: proof,
-                gpu,
-                judged_at,
-                accepted,
-                finding,
-                asked: gangline_types::Text::lossy(&format!(
-                    "{} x {}",
-                    challenge.params.n, challenge.params.steps
-                )),
-                elapsed_millis,
-                profile: outcome.verdict.as_ref().map(|shown| shown.profile()).unwrap_or_default(),
-            };
+            let public = public_proof(&row)?;
             let transcript = transcript_of(&row)?;
             sqlx::query("INSERT INTO proof (id, gpu, judged_at, row, transcript) VALUES (?, ?, ?, ?, ?) ON CONFLICT (id) DO NOTHING")
-                .bind(proof.blob())
-                .bind(gpu.blob())
-                .bind(judged_at.0 as i64)
+                .bind(public.id.blob())
+                .bind(public.gpu.blob())
+                .bind(public.judged_at.0 as i64)
                 .bind(json(&public))
                 .bind(transcript.as_ref().map(json))
                 .execute(&mut *tx)
@@ -416,11 +346,15 @@ async fn write_gpus(
 ) -> Result<(), StoreError> {
     let doing = "writing rows of the public projection";
     let ids: Vec<GpuId> = gpus.iter().map(|gpu| gpu.id).collect();
-    let flags = |gpu: &PublicGpu| {
-        gpu.connected as i64 + 2 * gpu.rentable as i64 + 4 * gpu.hired as i64 + 8 * gpu.simulated as i64
-    };
     let parts = |gpu: &PublicGpu| {
-        (gpu.id.to_string(), gpu.model.clone(), word(&gpu.kind), gpu.standing.as_str(), flags(gpu), json(gpu))
+        (
+            gpu.id.to_string(),
+            gpu.model.clone(),
+            word(&gpu.kind),
+            gpu.standing.as_str(),
+            flags_of(gpu),
+            json(gpu),
+        )
     };
     let parts = json(&gpus.iter().map(parts).collect::<Vec<_>>());
     sqlx::query("INSERT INTO model (name) SELECT DISTINCT j.value ->> 1 FROM json_each(?) j WHERE true ON CONFLICT (name) DO NOTHING")

@@ -11,32 +11,14 @@ use gangline_types::{GpuId, Hash, ProofId, Standing, Text, UnixMillis};
 
 use crate::{
     LastProof, NewProof, ProofRow, StoreError,
+    books::project::transcript_of,
+    books::proof::proof_row,
     sql::{Columns, Id, json},
     sqlite::SqliteStore,
     sqlite::audit::audit,
     sqlite::log::log_entry,
     sqlite::open::commit,
-    sqlite::project::transcript_of,
 };
-
-fn proof_row(row: &sqlx::sqlite::SqliteRow) -> Result<ProofRow, StoreError> {
-    let nonce: Option<Vec<u8>> =
-        sqlx::Row::try_get(row, "nonce").map_err(|_| StoreError::Malformed("column nonce".into()))?;
-    Ok(ProofRow {
-        proof: row.id("id")?,
-        gpu: row.id("gpu")?,
-        round: row.int("round")? as u32,
-        challenge: row.json("challenge")?,
-        began_at: UnixMillis(row.int("began_at_millis")?),
-        deadline_at: UnixMillis(row.int("deadline_at_millis")?),
-        commitment: row.json_or_none("commitment")?,
-        nonce: nonce
-            .map(|n| n.try_into().map(Hash).map_err(|_| StoreError::Malformed("column nonce".into())))
-            .transpose()?,
-        elapsed_millis: row.int_or_none("elapsed_millis")?,
-        judged: row.int_or_none("judged_at")?.is_some(),
-    })
-}
 
 impl SqliteStore {
     /// Starts the clocks of challenges to GPUs of the permit's machine.

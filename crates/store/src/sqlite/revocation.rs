@@ -3,7 +3,7 @@
 use gangline_types::UnixSeconds;
 
 use super::SqliteStore;
-use crate::{Ended, Revocation, StoreError, sql::Columns};
+use crate::{Revocation, StoreError, books::revocation::revocation};
 
 impl SqliteStore {
     pub async fn revoked_since(&self, since: UnixSeconds) -> Result<Vec<Revocation>, StoreError> {
@@ -12,16 +12,6 @@ impl SqliteStore {
             .fetch_all(&self.read)
             .await
             .map_err(StoreError::sql("looking what has ended"))?;
-        let read = |row: &sqlx::sqlite::SqliteRow| {
-            let ended = match row.text("kind")?.as_str() {
-                "key" => Ended::Key(row.id("subject")?),
-                "session" => Ended::Session(row.id("subject")?),
-                "account" => Ended::Account(row.id("subject")?),
-                "machine" => Ended::Machine(row.id("subject")?),
-                other => return Err(StoreError::Malformed(format!("a revocation of a {other}"))),
-            };
-            Ok(Revocation { number: row.int("id")?, ended })
-        };
-        rows.iter().map(read).collect()
+        rows.iter().map(revocation).collect()
     }
 }

@@ -4,9 +4,10 @@ use gangline_guard::{Permit, act, log::Event};
 use gangline_types::{KeyId, Label, MachineId, UnixSeconds};
 use gangline_wire::{PublicKey, api::enrol::KeyKind};
 
-use super::{SqliteStore, audit::audit, key::public_key, log::log_entry, open::commit};
+use super::{SqliteStore, audit::audit, log::log_entry, open::commit};
 use crate::{
     RotationError, StoreError,
+    books::key::public_key,
     sql::{Columns, Id},
 };
 

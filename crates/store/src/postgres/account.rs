@@ -1,0 +1,302 @@
+//! Accounts, the one-time links that make and open them, and browser sessions.
+
+use gangline_guard::{
+    Permit, SessionRecord, act,
+    log::{Event, entry::Approved},
+};
+use gangline_types::{AccountId, Hash, Label, SessionId, UnixSeconds};
+use gangline_wire::api::account::Role;
+use sqlx::PgConnection;
+
+use crate::{
+    AccountRow, InviteTarget, LinkRow, NewLink, NewSession, OwnSession, SessionRow, StoreError,
+    postgres::PostgresStore,
+    postgres::audit::audit,
+    postgres::log::log_entry,
+    postgres::open::commit,
+    sql::{Columns, Id, word},
+};
+
+/// How long a session may lie idle, in seconds: eight hours, and an operator's half an hour.
+pub(super) const SESSION_IDLE_SECONDS: u64 = 8 * 3600;
+pub(super) const OPERATOR_IDLE_SECONDS: u64 = 30 * 60;
+/// How often its last use is written down, in seconds.
+const SEEN_EVERY_SECONDS: u64 = 60;
+
+/// Begins a session of `account`, and ends the one that this browser had: what was known before somebody signed in
+/// opens nothing after.
+pub(crate) async fn begin_session(
+    tx: &mut PgConnection,
+    session: &NewSession,
+    account: AccountId,
+    how: &str,
+    now: UnixSeconds,
+) -> Result<SessionRecord, StoreError> {
+    let doing = "beginning a session";
+    if let Some(replaced) = session.replaces {
+        sqlx::query("DELETE FROM session WHERE secret = $1")
+            .bind(replaced.0.to_vec())
+            .execute(&mut *tx)
+            .await
+            .map_err(StoreError::sql(doing))?;
+    }
+    sqlx::query("INSERT INTO session (id, secret, account, created_at, seen_at, expires_at, how) VALUES ($1, $2, $3, $4, $5, $6, $7)")
+        .bind(session.id.blob())
+        .bind(session.secret.0.to_vec())
+        .bind(account.blob())
+        .bind(now.0 as i64)
+        .bind(now.0 as i64)
+        .bind(session.expires_at.0 as i64)
+        .bind(how)
+        .execute(&mut *tx)
+        .await
+        .map_err(StoreError::sql(doing))?;
+    let role = sqlx::query("SELECT role FROM account WHERE id = $1")
+        .bind(account.blob())
+        .fetch_one(tx)
+        .await
+        .map_err(StoreError::sql(doing))?
+        .word("role")?;
+    Ok(SessionRecord { session: session.id, account, role, signed_in_at: now })
+}
+
+impl PostgresStore {
+    pub(crate) async fn invite(
+        &self,
+        permit: Permit<act::Invite>,
+        target: InviteTarget,
+        link: NewLink,
+    ) -> Result<AccountId, StoreError> {
+        let doing = "making a one-time link";
+        let mut tx = self.begin_alone(doing).await?;
+        let account = match &target {
+            InviteTarget::New { account, name, role } => {
+                sqlx::query("INSERT INTO account (id, name, role, created_at) VALUES ($1, $2, $3, $4)")
+                    .bind(account.blob())
+                    .bind(name.as_str())
+                    .bind(word(role))
+                    .bind(permit.at().0 as i64)
+                    .execute(&mut *tx)
+                    .await
+                    .map_err(StoreError::sql(doing))?;
+                *account
+            }
+            InviteTarget::Known(account) => *account,
+        };
+        let made = sqlx::query(
+            "INSERT INTO link (id, secret, account, created_at, expires_at) SELECT $1, $2, id, $3, $4 FROM account WHERE id = $5",
+        )
+        .bind(link.id.blob())
+        .bind(link.secret.0.to_vec())
+        .bind(permit.at().0 as i64)
+        .bind(link.expires_at.0 as i64)
+        .bind(account.blob())
+        .execute(&mut *tx)
+        .await
+        .map_err(StoreError::sql(doing))?;
+        if made.rows_affected() == 0 {
+            return Err(StoreError::Gone("there is no such account"));
+        }
+        let detail = format!("a one-time link for {account}");
+        let event = match &target {
+            InviteTarget::New { role, .. } => Event::RoleChange { role: *role },
+            InviteTarget::Known(_) => Event::Approval { what: Approved::Link },
+        };
+        log_entry(&mut tx, &permit, event, &detail).await?;
+        audit(&mut tx, &permit, &detail).await?;
+        commit(tx, doing).await?;
+        Ok(account)
+    }
+
+    pub(crate) async fn link(&self, secret: &Hash, now: UnixSeconds) -> Result<Option<LinkRow>, StoreError> {
+        let row = sqlx::query(
+            "SELECT a.name, a.role, l.expires_at, l.used_at IS NULL AND l.expires_at > $1 AS usable FROM link l JOIN account a ON a.id = l.account WHERE l.secret = $2",
+        )
+        .bind(now.0 as i64)
+        .bind(secret.0.to_vec())
+        .fetch_optional(&self.pool)
+        .await
+        .map_err(StoreError::sql("reading a one-time link"))?;
+        row.map(|r| {
+            Ok(LinkRow {
+                name: label(&r.text("name")?),
+                role: r.word("role")?,
+                expires_at: r.at("expires_at")?,
+                usable: r.flag("usable")?,
+            })
+        })
+        .transpose()
+    }
+
+    pub(crate) async fn use_link(
+        &self,
+        permit: Permit<act::UseLink>,
+        secret: &Hash,
+        session: NewSession,
+    ) -> Result<Option<SessionRecord>, StoreError> {
+        let doing = "using a one-time link";
+        let now = permit.at().0 as i64;
+        let mut tx = self.begin(doing).await?;
+        let row = sqlx::query("UPDATE link SET used_at = $1 WHERE secret = $2 AND used_at IS NULL AND expires_at > $1 RETURNING account")
+            .bind(now)
+            .bind(secret.0.to_vec())
+            .fetch_optional(&mut *tx)
+            .await
+            .map_err(StoreError::sql(doing))?;
+        let Some(row) = row else { return Ok(None) };
+        let account: AccountId = row.id("account")?;
+        let record = begin_session(&mut tx, &session, account, "link", permit.at()).await?;
+        audit(&mut tx, &permit, &format!("a session of {account}")).await?;
+        commit(tx, doing).await?;
+        Ok(Some(record))
+    }
+
+    pub(crate) async fn session(
+        &self,
+        secret: &Hash,
+        now: UnixSeconds,
+    ) -> Result<Option<SessionRow>, StoreError> {
+        let doing = "reading a session";
+        let row = sqlx::query(
+            "SELECT s.id, s.account, s.created_at, s.seen_at, a.role, a.name FROM session s JOIN account a ON a.id = s.account WHERE s.secret = $1 AND s.expires_at > $2 AND s.seen_at > $3 - CASE a.role WHEN 'operator' THEN $4 ELSE $5 END",
+        )
+        .bind(secret.0.to_vec())
+        .bind(now.0 as i64)
+        .bind(now.0 as i64)
+        .bind(OPERATOR_IDLE_SECONDS as i64)
+        .bind(SESSION_IDLE_SECONDS as i64)
+        .fetch_optional(&self.pool)
+        .await
+        .map_err(StoreError::sql(doing))?;
+        let Some(row) = row else { return Ok(None) };
+        let record = SessionRecord {
+            session: row.id("id")?,
+            account: row.id("account")?,
+            role: row.word("role")?,
+            signed_in_at: row.at("created_at")?,
+        };
+        if now.since(row.at("seen_at")?) > SEEN_EVERY_SECONDS {
+            sqlx::query("UPDATE session SET seen_at = $1 WHERE id = $2")
+                .bind(now.0 as i64)
+                .bind(record.session.blob())
+                .execute(&self.pool)
+                .await
+                .map_err(StoreError::sql(doing))?;
+        }
+        Ok(Some(SessionRow { record, name: label(&row.text("name")?) }))
+    }
+
+    pub(crate) async fn sessions_of(
+        &self,
+        permit: &Permit<act::ReadAccount>,
+    ) -> Result<Vec<OwnSession>, StoreError> {
+        let now = permit.at().0 as i64;
+        let rows = sqlx::query("SELECT s.id, s.how, s.created_at, s.seen_at FROM session s JOIN account a ON a.id = s.account WHERE s.account = $1 AND s.expires_at > $2 AND s.seen_at > $2 - CASE a.role WHEN 'operator' THEN $3 ELSE $4 END ORDER BY s.seen_at DESC, s.id LIMIT 100")
+            .bind(permit.on().account.blob())
+            .bind(now)
+            .bind(OPERATOR_IDLE_SECONDS as i64)
+            .bind(SESSION_IDLE_SECONDS as i64)
+            .fetch_all(&self.pool)
+            .await
+            .map_err(StoreError::sql("listing sessions"))?;
+        rows.iter()
+            .map(|row| {
+                Ok(OwnSession {
+                    session: row.id("id")?,
+                    how: row.text("how")?,
+                    created_at: row.at("created_at")?,
+                    seen_at: row.at("seen_at")?,
+                })
+            })
+            .collect()
+    }
+
+    pub(crate) async fn end_own_session(
+        &self,
+        permit: Permit<act::ManageWaysIn>,
+        session: SessionId,
+    ) -> Result<bool, StoreError> {
+        let doing = "ending a session";
+        let mut tx = self.begin(doing).await?;
+        let ended = sqlx::query("DELETE FROM session WHERE id = $1 AND account = $2")
+            .bind(session.blob())
+            .bind(permit.on().account.blob())
+            .execute(&mut *tx)
+            .await
+            .map_err(StoreError::sql(doing))?
+            .rows_affected();
+        if ended > 0 {
+            audit(&mut tx, &permit, &format!("session {session} ended")).await?;
+        }
+        commit(tx, doing).await?;
+        Ok(ended > 0)
+    }
+
+    pub(crate) async fn end_session(&self, permit: Permit<act::ReadAccount>) -> Result<(), StoreError> {
+        let gangline_guard::Principal::Person { session, .. } = permit.principal() else {
+            return Err(StoreError::Gone("only a browser has a session to end"));
+        };
+        sqlx::query("DELETE FROM session WHERE id = $1")
+            .bind(session.blob())
+            .execute(&self.pool)
+            .await
+            .map_err(StoreError::sql("ending a session"))?;
+        Ok(())
+    }
+
+    pub(crate) async fn has_operator(&self) -> Result<Option<AccountId>, StoreError> {
+        let row = sqlx::query("SELECT id FROM account WHERE role = 'operator' ORDER BY created_at LIMIT 1")
+            .fetch_optional(&self.pool)
+            .await
+            .map_err(StoreError::sql("looking for the operator"))?;
+        row.map(|r| r.id("id")).transpose()
+    }
+
+    pub(crate) async fn account_name(&self, permit: &Permit<act::ReadAccount>) -> Result<Label, StoreError> {
+        let row = sqlx::query("SELECT name FROM account WHERE id = $1")
+            .bind(permit.on().account.blob())
+            .fetch_one(&self.pool)
+            .await
+            .map_err(StoreError::sql("reading an account"))?;
+        Ok(label(&row.text("name")?))
+    }
+
+    pub(crate) async fn account(
+        &self,
+        account: AccountId,
+        _: &Permit<act::Invite>,
+    ) -> Result<Option<(Label, Role)>, StoreError> {
+        let row = sqlx::query("SELECT name, role FROM account WHERE id = $1")
+            .bind(account.blob())
+            .fetch_optional(&self.pool)
+            .await
+            .map_err(StoreError::sql("reading an account"))?;
+        row.map(|r| Ok((label(&r.text("name")?), r.word("role")?))).transpose()
+    }
+
+    pub(crate) async fn accounts(&self, _: &Permit<act::Operate>) -> Result<Vec<AccountRow>, StoreError> {
+        sqlx::query(
+            "SELECT a.id, a.name, a.role, a.created_at, (SELECT count(*) FROM machine m WHERE m.account = a.id AND m.left_at IS NULL) AS machines, (SELECT count(*) FROM cluster c WHERE c.account = a.id AND c.state IN ('requested', 'starting', 'running', 'releasing')) AS clusters, (SELECT max(seen_at) FROM session s WHERE s.account = a.id) AS seen_at FROM account a ORDER BY a.created_at DESC, a.id LIMIT 500",
+        )
+        .fetch_all(&self.pool)
+        .await
+        .map_err(StoreError::sql("listing accounts"))?
+        .iter()
+        .map(|r| {
+            Ok(AccountRow {
+                account: r.id("id")?,
+                name: label(&r.text("name")?),
+                role: r.word("role")?,
+                created_at: r.at("created_at")?,
+                machines: r.int("machines")?,
+                clusters: r.int("clusters")?,
+                seen_at: r.at_or_none("seen_at")?,
+            })
+        })
+        .collect()
+    }
+}
+
+pub(crate) fn label(text: &str) -> Label {
+    Label::lossy(text)
+}

@@ -1,0 +1,225 @@
+//! Proofs from challenge to verdict. Standing is written here and nowhere else, with the verifier's
+//! permit.
+
+use gangline_guard::{
+    Permit, act,
+    log::{Event, entry::published_hash},
+};
+use gangline_proof::{Commitment, Opening};
+use gangline_rules::standing::{Judgement, Outcome};
+use gangline_types::{GpuId, Hash, ProofId, Standing, Text, UnixMillis};
+
+use crate::{
+    LastProof, NewProof, ProofRow, StoreError,
+    books::project::transcript_of,
+    books::proof::proof_row,
+    postgres::PostgresStore,
+    postgres::audit::audit,
+    postgres::log::log_entry,
+    postgres::open::commit,
+    sql::{Columns, Id, json},
+};
+
+impl PostgresStore {
+    pub(crate) async fn begin_proofs(
+        &self,
+        permit: Permit<act::ProveGpu>,
+        proofs: &[NewProof],
+    ) -> Result<(), StoreError> {
+        let doing = "writing challenges down";
+        let mut tx = self.begin(doing).await?;
+        for p in proofs {
+            let made = sqlx::query(
+                "INSERT INTO proof (id, gpu, round, challenge, began_at_millis, deadline_at_millis) SELECT $1, id, $2, $3, $4, $5 FROM gpu WHERE id = $6 AND machine = $7",
+            )
+            .bind(p.proof.blob())
+            .bind(p.round as i64)
+            .bind(json(&p.challenge))
+            .bind(p.began_at.0 as i64)
+            .bind(p.deadline_at.0 as i64)
+            .bind(p.gpu.blob())
+            .bind(permit.on().machine.blob())
+            .execute(&mut *tx)
+            .await
+            .map_err(StoreError::sql(doing))?;
+            if made.rows_affected() == 0 {
+                return Err(StoreError::Gone("this is no GPU of this machine"));
+            }
+        }
+        audit(&mut tx, &permit, &format!("{} challenges", proofs.len())).await?;
+        commit(tx, doing).await
+    }
+
+    pub(crate) async fn proof(
+        &self,
+        permit: &Permit<act::ProveGpu>,
+        proof: ProofId,
+    ) -> Result<Option<ProofRow>, StoreError> {
+        let row = sqlx::query(
+            "SELECT p.* FROM proof p JOIN gpu g ON g.id = p.gpu WHERE p.id = $1 AND g.machine = $2",
+        )
+        .bind(proof.blob())
+        .bind(permit.on().machine.blob())
+        .fetch_optional(&self.pool)
+        .await
+        .map_err(StoreError::sql("reading a proof"))?;
+        row.map(|r| proof_row(&r)).transpose()
+    }
+
+    pub(crate) async fn has_running_proof(
+        &self,
+        _: &Permit<act::ProveGpu>,
+        gpu: GpuId,
+        now: UnixMillis,
+    ) -> Result<bool, StoreError> {
+        let n: i64 = sqlx::query_scalar(
+            "SELECT count(*) FROM proof WHERE gpu = $1 AND judged_at IS NULL AND deadline_at_millis > $2",
+        )
+        .bind(gpu.blob())
+        .bind(now.0 as i64)
+        .fetch_one(&self.pool)
+        .await
+        .map_err(StoreError::sql("looking for a running proof"))?;
+        Ok(n > 0)
+    }
+
+    pub(crate) async fn commit_proof(
+        &self,
+        permit: &Permit<act::ProveGpu>,
+        proof: ProofId,
+        commitment: &Commitment,
+        nonce: Hash,
+        elapsed_millis: u64,
+    ) -> Result<(), StoreError> {
+        let doing = "writing a proof's roots down";
+        let done = sqlx::query(
+            "UPDATE proof SET commitment = $1, nonce = $2, elapsed_millis = $3 WHERE id = $4 AND commitment IS NULL AND judged_at IS NULL AND gpu IN (SELECT id FROM gpu WHERE machine = $5)",
+        )
+        .bind(json(commitment))
+        .bind(nonce.0.to_vec())
+        .bind(elapsed_millis as i64)
+        .bind(proof.blob())
+        .bind(permit.on().machine.blob())
+        .execute(&self.pool)
+        .await
+        .map_err(StoreError::sql(doing))?;
+        if done.rows_affected() == 0 {
+            return Err(StoreError::Gone("this proof's roots are in already, or it was judged"));
+        }
+        Ok(())
+    }
+
+    pub(crate) async fn judge_proof(
+        &self,
+        permit: &Permit<act::Judge>,
+        proof: ProofId,
+        outcome: &Outcome,
+        finding: &Text<240>,
+        opening: Option<&Opening>,
+    ) -> Result<bool, StoreError> {
+        let doing = "writing a verdict down";
+        let mut tx = self.begin_alone(doing).await?;
+        let row = sqlx::query(
+            "UPDATE proof SET accepted = $1, outcome = $2, finding = $3, opening = $4, judged_at = $5 WHERE id = $6 AND judged_at IS NULL RETURNING *",
+        )
+        .bind(outcome.verdict.is_ok())
+        .bind(json(outcome))
+        .bind(finding.as_str())
+        .bind(opening.map(json))
+        .bind(permit.at().0 as i64)
+        .bind(proof.blob())
+        .fetch_optional(&mut *tx)
+        .await
+        .map_err(StoreError::sql(doing))?;
+        let Some(row) = row else { return Ok(false) };
+        let gpu: GpuId = row.id("gpu")?;
+        sqlx::query("UPDATE gpu SET proof_at = $1 WHERE id = $2")
+            .bind(permit.at().0 as i64)
+            .bind(gpu.blob())
+            .execute(&mut *tx)
+            .await
+            .map_err(StoreError::sql(doing))?;
+        let transcript = transcript_of(&row)?.map(|transcript| published_hash(json(&transcript).as_bytes()));
+        let event = Event::Verdict { gpu, proof, accepted: outcome.verdict.is_ok(), transcript };
+        log_entry(&mut tx, permit, event, finding.as_str()).await?;
+        audit(&mut tx, permit, &format!("{proof} of {gpu}: {finding}")).await?;
+        commit(tx, doing).await?;
+        Ok(true)
+    }
+
+    pub(crate) async fn last_proof(
+        &self,
+        _: &Permit<act::Judge>,
+        gpu: GpuId,
+        round: u32,
+    ) -> Result<LastProof, StoreError> {
+        let row = sqlx::query("SELECT count(*) AS judged, coalesce(max(judged_at), 0) AS judged_at FROM proof WHERE gpu = $1 AND round = $2 AND judged_at IS NOT NULL")
+            .bind(gpu.blob())
+            .bind(round as i64)
+            .fetch_one(&self.pool)
+            .await
+            .map_err(StoreError::sql("counting verdicts"))?;
+        Ok(LastProof { judged: row.int("judged")? as u32, judged_at: row.at("judged_at")? })
+    }
+
+    pub(crate) async fn outcomes(
+        &self,
+        _: &Permit<act::Judge>,
+        gpu: GpuId,
+        round: u32,
+    ) -> Result<Vec<Outcome>, StoreError> {
+        let rows = sqlx::query("SELECT outcome FROM proof WHERE gpu = $1 AND round = $2 AND judged_at IS NOT NULL ORDER BY began_at_millis, id")
+            .bind(gpu.blob())
+            .bind(round as i64)
+            .fetch_all(&self.pool)
+            .await
+            .map_err(StoreError::sql("reading verdicts"))?;
+        rows.iter().map(|r| r.json("outcome")).collect()
+    }
+
+    pub(crate) async fn overdue_proofs(
+        &self,
+        _: &Permit<act::Judge>,
+        before: UnixMillis,
+    ) -> Result<Vec<ProofRow>, StoreError> {
+        let rows = sqlx::query("SELECT * FROM proof WHERE judged_at IS NULL AND deadline_at_millis < $1 ORDER BY deadline_at_millis LIMIT 1000")
+            .bind(before.0 as i64)
+            .fetch_all(&self.pool)
+            .await
+            .map_err(StoreError::sql("looking for overdue proofs"))?;
+        rows.iter().map(proof_row).collect()
+    }
+
+    pub(crate) async fn set_standing(
+        &self,
+        permit: &Permit<act::Judge>,
+        gpu: GpuId,
+        judgement: &Judgement,
+    ) -> Result<(), StoreError> {
+        let doing = "setting a standing";
+        let mut tx = self.begin_alone(doing).await?;
+        let before = sqlx::query("SELECT standing FROM gpu WHERE id = $1")
+            .bind(gpu.blob())
+            .fetch_optional(&mut *tx)
+            .await
+            .map_err(StoreError::sql(doing))?
+            .map(|r| r.word::<Standing>("standing"))
+            .transpose()?;
+        sqlx::query("UPDATE gpu SET standing = $1, reason = $2, matrix_mmacs = $3, memory_bytes = $4, proof = $5 WHERE id = $6 AND standing <> 'retired'")
+            .bind(judgement.standing.as_str())
+            .bind(judgement.reason.as_str())
+            .bind(judgement.profile.matrix_mmacs as i64)
+            .bind(judgement.profile.memory_bytes as i64)
+            .bind(judgement.proof.map(|p| p.blob()))
+            .bind(gpu.blob())
+            .execute(&mut *tx)
+            .await
+            .map_err(StoreError::sql(doing))?;
+        if before.is_some_and(|before| before != judgement.standing && before != Standing::Retired) {
+            let event = Event::Standing { gpu, standing: judgement.standing };
+            log_entry(&mut tx, permit, event, judgement.reason.as_str()).await?;
+        }
+        audit(&mut tx, permit, &format!("{gpu} is {}: {}", judgement.standing, judgement.reason)).await?;
+        commit(tx, doing).await
+    }
+}
