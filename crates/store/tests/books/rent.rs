@@ -1,4 +1,4 @@
-//! Clusters.
+//! Clusters from hire to receipt, and that no GPU has two at once.
 
 use gangline_guard::{Job, act, permit::permit, policy::on};
 use gangline_store::{ClosedCluster, NewCluster, StoreError};

@@ -1,7 +1,7 @@
 //! What the explorer's and the intake's roles can do in PostgreSQL, tried as those roles.
 
 use gangline_store::{DatabaseUrl, Store, StoreError};
-use sqlx::{AssertSqlSafe, Connection, PgConnection};
+use sqlx::{Connection, PgConnection};
 
 use crate::{
     postgres,
@@ -30,10 +30,10 @@ async fn each_role_can_do_its_part_and_nothing_else() {
         async move {
             let mut connection = as_role(&server, &database, purpose).await;
             for statement in allowed {
-                sqlx::query(AssertSqlSafe(*statement)).execute(&mut connection).await.unwrap();
+                sqlx::query(*statement).execute(&mut connection).await.unwrap();
             }
             for statement in refused {
-                let tried = sqlx::query(AssertSqlSafe(*statement)).execute(&mut connection).await;
+                let tried = sqlx::query(*statement).execute(&mut connection).await;
                 let code =
                     tried.as_ref().err().and_then(|e| e.as_database_error()?.code().map(|c| c.into_owned()));
                 assert_eq!(code.as_deref(), Some("42501"), "{purpose}: {statement}: {tried:?}");
@@ -79,7 +79,6 @@ async fn a_server_whose_explorer_sees_too_much_does_not_start() {
     let database = server.database().await;
     let url: DatabaseUrl = server.url(&database).parse().unwrap();
     World::connect(&url, 1).await.unwrap().close().await;
-    let mut owner = PgConnection::connect(&server.url(&database)).await.unwrap();
     let refused = |grant: &'static str, named: &'static str, revoke: &'static str| {
         let (grant, revoke) = (
             grant.replace("$", &format!("{database}_explorer")),
@@ -106,13 +105,13 @@ async fn a_server_whose_explorer_sees_too_much_does_not_start() {
         ),
     ] {
         for statement in grant.split("; ") {
-            sqlx::query(AssertSqlSafe(statement.to_owned())).execute(&mut owner).await.unwrap();
+            server.administer(&database, statement);
         }
         let error = World::connect(&url, 1).await.map(|_| ()).unwrap_err();
         assert!(error.to_string().contains(named), "{error}");
         assert!(error.hint().is_some());
         for statement in revoke.split("; ") {
-            sqlx::query(AssertSqlSafe(statement.to_owned())).execute(&mut owner).await.unwrap();
+            server.administer(&database, statement);
         }
     }
     World::connect(&url, 1).await.unwrap().close().await;

@@ -12,8 +12,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use sqlx::{AssertSqlSafe, Connection, PgConnection};
-
 const PASSWORD: &str = "owner of the test's books";
 
 /// The folder of PostgreSQL's programs: the newest that Debian has installed, or where they are found.
@@ -167,10 +165,28 @@ impl Server {
     /// A fresh database: its name.
     pub async fn database(&self) -> String {
         let name = format!("books{}", self.databases.fetch_add(1, Ordering::Relaxed));
-        let mut connection = PgConnection::connect(&self.url("postgres")).await.unwrap();
-        sqlx::query(AssertSqlSafe(format!("CREATE DATABASE {name}"))).execute(&mut connection).await.unwrap();
-        connection.close().await.unwrap();
+        succeed(self.client("createdb").arg(&name));
         name
+    }
+
+    /// Has a statement done by the owner.
+    pub fn administer(&self, database: &str, statement: &str) {
+        succeed(self.client("psql").args([
+            "--no-psqlrc",
+            "-v",
+            "ON_ERROR_STOP=1",
+            "-d",
+            database,
+            "-c",
+            statement,
+        ]));
+    }
+
+    /// One of PostgreSQL's clients as the owner.
+    fn client(&self, name: &str) -> Command {
+        let mut command = program(name);
+        command.env("PGHOST", self.socket()).env("PGUSER", "owner").env("PGPASSWORD", PASSWORD);
+        command
     }
 
     /// The address of a database on it.
