@@ -4,7 +4,7 @@ use gangline_guard::{Permit, act};
 use gangline_proof::epoch::{Challenge, Commitment, GpuPublicKey, Opening, Signature, Transcript};
 use gangline_rules::{
     calibration::{Entry, Observation, State, Table, Watched},
-    epochs::Outcome,
+    epochs::{Outcome, Shown},
 };
 use gangline_types::{GpuClaim, GpuId, Hash, Hour, ProofId, Standing, Text, UnixMillis, UnixSeconds};
 use gangline_wire::{
@@ -12,7 +12,7 @@ use gangline_wire::{
     api::epoch::{CalibrationEntry, CalibrationTable, PublicCalibration, PublicEpoch},
 };
 
-use crate::{PublicStore, Store, StoreError, books::answered};
+use crate::{PublicStore, Store, StoreError, books::answered, sql::Columns};
 
 /// A challenge to be written down.
 #[derive(Clone, Debug)]
@@ -245,4 +245,79 @@ answered! { PublicStore,
 
     /// Tables of calibration, newest first.
     async fn public_calibrations(&self) -> Result<Vec<PublicCalibration>, StoreError>;
+}
+
+pub(crate) fn epoch_row(row: &impl Columns) -> Result<EpochRow, StoreError> {
+    Ok(EpochRow {
+        proof: row.id("id")?,
+        gpu: row.id("gpu")?,
+        bell: UnixMillis(row.int("bell_millis")?),
+        challenge: row.json("challenge")?,
+        key: GpuPublicKey(row.hash("gpu_key")?),
+        work: row.hash("work")?,
+        deadline_millis: row.int_or_none("deadline_millis")?,
+        commitment: row.json_or_none("commitment")?,
+        nonce: row.hash("nonce").ok(),
+        elapsed_millis: row.int_or_none("elapsed_millis")?,
+        judged: row.int_or_none("judged_at")?.is_some(),
+    })
+}
+
+/// The transcript of a judged epoch as it is published; none if it was never opened.
+pub(crate) fn opened_transcript(row: &impl Columns) -> Result<Option<Transcript>, StoreError> {
+    let opened: Option<(Opening, Signature)> =
+        row.json_or_none("opening")?.zip(row.json_or_none("signature")?);
+    let (Some(commitment), Ok(nonce), Some((opening, signature))) =
+        (row.json_or_none("commitment")?, row.hash("nonce"), opened)
+    else {
+        return Ok(None);
+    };
+    let key = GpuPublicKey(row.hash("gpu_key")?);
+    Ok(Some(Transcript::new(
+        row.id("gpu")?,
+        key,
+        row.json("challenge")?,
+        commitment,
+        nonce,
+        opening,
+        signature,
+    )))
+}
+
+pub(crate) fn calibration_row(row: &impl Columns) -> Result<CalibrationRow, StoreError> {
+    let signer = PublicKey::from_bytes(&row.hash("signer")?.0)
+        .map_err(|_| StoreError::Malformed("column signer".into()))?;
+    Ok(CalibrationRow {
+        table: row.json("body")?,
+        state: row.word("state")?,
+        signer,
+        signature: row.bytes("signature")?,
+        made_at: row.at("made_at")?,
+        watched: Watched { judged: row.int("judged")?, failed: row.int("failed")? },
+    })
+}
+
+/// An epoch as anyone may see it, with its transcript where it was opened.
+pub(crate) fn public_epoch(row: &impl Columns) -> Result<(PublicEpoch, Option<Transcript>), StoreError> {
+    let outcome: Outcome = row.json("outcome")?;
+    let shown = outcome.verdict.as_ref().ok();
+    let transcript = match row.text("challenge")?.is_empty() {
+        true => None,
+        false => opened_transcript(row)?,
+    };
+    let public = PublicEpoch {
+        id: row.id("id")?,
+        gpu: row.id("gpu")?,
+        bell: UnixMillis(row.int("bell_millis")?),
+        judged_at: row.at("judged_at")?,
+        accepted: shown.is_some(),
+        finding: Text::lossy(&row.text("finding")?),
+        elapsed_millis: row.int_or_none("elapsed_millis")?,
+        deadline_millis: row.int_or_none("deadline_millis")?,
+        memory_bytes: shown.map_or(0, |shown| shown.memory_bytes),
+        read_mbps: shown.map_or(0, Shown::read_mbps),
+        alu_msteps: shown.map_or(0, Shown::alu_msteps),
+        transcript: transcript.is_some(),
+    };
+    Ok((public, transcript))
 }

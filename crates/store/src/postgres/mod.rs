@@ -7,8 +7,10 @@
 pub(crate) mod account;
 mod audit;
 mod beat;
+mod calibration;
 mod cluster;
 mod enrolment;
+mod epoch;
 mod freeze;
 mod identity;
 mod incident;

@@ -61,6 +61,8 @@ impl PostgresStore {
         }
         project_uptime(&mut tx, looked_at, now).await?;
         project_proofs(&mut tx).await?;
+        self.project_epochs(&mut tx).await?;
+        self.project_calibrations(&mut tx).await?;
         let more_snapshots = self.project_snapshots(&mut tx).await?;
         let totals = counted_totals(&mut tx, now).await?;
         sqlx::query("INSERT INTO gangline_public.totals (one, row) VALUES (1, $1) ON CONFLICT (one) DO UPDATE SET row = excluded.row")

@@ -1,28 +1,16 @@
 //! Tables of calibration: kept for good, for a deadline must be explainable later.
 
 use gangline_guard::{Permit, act};
-use gangline_rules::calibration::{State, Table, Watched};
+use gangline_rules::calibration::{State, Table};
 use gangline_wire::{PublicKey, api::epoch::PublicCalibration};
-use sqlx::{SqliteConnection, sqlite::SqliteRow};
+use sqlx::SqliteConnection;
 
 use crate::{
     CalibrationRow, StoreError,
+    books::epoch::calibration_row,
     sql::{Columns, json, word},
     sqlite::{SqlitePublic, SqliteStore, audit::audit, open::commit},
 };
-
-fn calibration_row(row: &SqliteRow) -> Result<CalibrationRow, StoreError> {
-    let signer = PublicKey::from_bytes(&row.hash("signer")?.0)
-        .map_err(|_| StoreError::Malformed("column signer".into()))?;
-    Ok(CalibrationRow {
-        table: row.json("body")?,
-        state: row.word("state")?,
-        signer,
-        signature: row.bytes("signature")?,
-        made_at: row.at("made_at")?,
-        watched: Watched { judged: row.int("judged")?, failed: row.int("failed")? },
-    })
-}
 
 impl SqliteStore {
     /// Every table that is not withdrawn, newest first, and the newest withdrawn ones, at most 100.

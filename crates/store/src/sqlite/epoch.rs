@@ -4,17 +4,18 @@ use gangline_guard::{
     Permit, act,
     log::{Event, entry::published_hash},
 };
-use gangline_proof::epoch::{Challenge, Commitment, GpuPublicKey, Opening, Signature, Transcript};
+use gangline_proof::epoch::{Challenge, Commitment, Opening, Signature, Transcript};
 use gangline_rules::{
     calibration::{Key, Observation},
-    epochs::{Outcome, Shown},
+    epochs::Outcome,
 };
 use gangline_types::{GpuClaim, GpuId, Hash, Hour, ProofId, Text, UnixMillis, UnixSeconds};
 use gangline_wire::api::epoch::PublicEpoch;
-use sqlx::{SqliteConnection, sqlite::SqliteRow};
+use sqlx::SqliteConnection;
 
 use crate::{
     EpochRow, EpochStand, NewEpoch, StoreError,
+    books::epoch::{epoch_row, opened_transcript, public_epoch},
     sql::{Columns, Id, json},
     sqlite::{SqlitePublic, SqliteStore, audit::audit, log::log_entry, open::commit},
 };
@@ -23,43 +24,6 @@ use crate::{
 const COPIED_AT_ONCE: i64 = 200;
 /// A GPU is taken to be there at the bell if it beat so shortly before, in seconds.
 const ALIVE_SECONDS: u64 = 120;
-
-fn epoch_row(row: &SqliteRow) -> Result<EpochRow, StoreError> {
-    Ok(EpochRow {
-        proof: row.id("id")?,
-        gpu: row.id("gpu")?,
-        bell: UnixMillis(row.int("bell_millis")?),
-        challenge: row.json("challenge")?,
-        key: GpuPublicKey(row.hash("gpu_key")?),
-        work: row.hash("work")?,
-        deadline_millis: row.int_or_none("deadline_millis")?,
-        commitment: row.json_or_none("commitment")?,
-        nonce: row.hash("nonce").ok(),
-        elapsed_millis: row.int_or_none("elapsed_millis")?,
-        judged: row.int_or_none("judged_at")?.is_some(),
-    })
-}
-
-/// The transcript of a judged epoch as it is published; none if it was never opened.
-fn transcript_of(row: &SqliteRow) -> Result<Option<Transcript>, StoreError> {
-    let opened: Option<(Opening, Signature)> =
-        row.json_or_none("opening")?.zip(row.json_or_none("signature")?);
-    let (Some(commitment), Ok(nonce), Some((opening, signature))) =
-        (row.json_or_none("commitment")?, row.hash("nonce"), opened)
-    else {
-        return Ok(None);
-    };
-    let key = GpuPublicKey(row.hash("gpu_key")?);
-    Ok(Some(Transcript::new(
-        row.id("gpu")?,
-        key,
-        row.json("challenge")?,
-        commitment,
-        nonce,
-        opening,
-        signature,
-    )))
-}
 
 impl SqliteStore {
     /// The GPUs of the permit's machine that are there, as the bell sees them.
@@ -80,8 +44,8 @@ impl SqliteStore {
                     round: row.int("round")? as u32,
                     judged: row.int("judged")? as u32,
                     last_hour: row.int_or_none("last_hour")?.map(|hour| Hour(hour as u32)),
-                    hired: row.int("hired")? == 1,
-                    running: row.int("running")? == 1,
+                    hired: row.flag("hired")?,
+                    running: row.flag("running")?,
                 })
             })
             .collect()
@@ -190,7 +154,8 @@ impl SqliteStore {
         .await
         .map_err(StoreError::sql(doing))?;
         let Some(row) = row else { return Ok(false) };
-        let transcript = transcript_of(&row)?.map(|transcript| published_hash(json(&transcript).as_bytes()));
+        let transcript =
+            opened_transcript(&row)?.map(|transcript| published_hash(json(&transcript).as_bytes()));
         tell(&mut tx, permit, row.id("gpu")?, outcome, finding, transcript).await?;
         commit(tx, doing).await?;
         Ok(true)
@@ -330,26 +295,7 @@ impl SqliteStore {
             .await
             .map_err(StoreError::sql(doing))?;
         for row in rows {
-            let outcome: Outcome = row.json("outcome")?;
-            let shown = outcome.verdict.as_ref().ok();
-            let transcript = match row.text("challenge")?.is_empty() {
-                true => None,
-                false => transcript_of(&row)?,
-            };
-            let public = PublicEpoch {
-                id: row.id("id")?,
-                gpu: row.id("gpu")?,
-                bell: UnixMillis(row.int("bell_millis")?),
-                judged_at: row.at("judged_at")?,
-                accepted: shown.is_some(),
-                finding: Text::lossy(&row.text("finding")?),
-                elapsed_millis: row.int_or_none("elapsed_millis")?,
-                deadline_millis: row.int_or_none("deadline_millis")?,
-                memory_bytes: shown.map_or(0, |shown| shown.memory_bytes),
-                read_mbps: shown.map_or(0, Shown::read_mbps),
-                alu_msteps: shown.map_or(0, Shown::alu_msteps),
-                transcript: transcript.is_some(),
-            };
+            let (public, transcript) = public_epoch(&row)?;
             sqlx::query("INSERT INTO epoch (id, gpu, judged_at, row, transcript) VALUES (?, ?, ?, ?, ?) ON CONFLICT (id) DO NOTHING")
                 .bind(public.id.blob())
                 .bind(public.gpu.blob())
