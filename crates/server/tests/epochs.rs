@@ -104,7 +104,14 @@ async fn a_proven_gpu_answers_three_epochs_that_anyone_can_check() {
     let listed: Vec<PublicEpoch> = net.until(&path, |all: &Vec<PublicEpoch>| all.len() == 3).await;
     for one in &listed {
         assert!(one.accepted && one.transcript && one.memory_bytes == 64 * 1024, "{one:?}");
-        let bytes = net.get(&format!("/api/v1/public/epochs/{}", one.id)).await.body;
+        let answer = net.get(&format!("/api/v1/public/epochs/{}", one.id)).await;
+        let (text, bytes) = (answer.text(), answer.body);
+        let private = [key.public().to_string(), key.public().fingerprint(), key.public().id().to_string()];
+        for secret in
+            private.iter().map(String::as_str).chain(["acct_", "mach_", "key_", "ses_", "127.0.0.1:"])
+        {
+            assert!(!text.contains(secret), "the transcript of {} holds {secret}", one.id);
+        }
         let transcript = Transcript::parse(&bytes).unwrap();
         assert_eq!(transcript.check().unwrap().memory_bytes, 64 * 1024);
         assert_eq!(transcript.gpu, gpu);

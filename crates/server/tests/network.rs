@@ -252,7 +252,9 @@ async fn no_public_answer_holds_what_is_private() {
             .replace("{path}", "entries/000.p/5");
         assert!(!filled.contains('{'), "{path} has a parameter this test does not know");
         let answer = net.get(&filled).await;
-        assert_eq!(answer.status, 200, "{filled}: {}", answer.text());
+        // This GPU has answered no epoch; what an epoch's transcript holds is looked at in `epochs.rs`.
+        let status = if path.starts_with("/api/v1/public/epochs/") { 404 } else { 200 };
+        assert_eq!(answer.status, status, "{filled}: {}", answer.text());
         let text = answer.text();
         asked += 1;
         for secret in &private {
