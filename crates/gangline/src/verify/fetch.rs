@@ -15,8 +15,8 @@ use gangline_wire::{
         },
     },
     endpoints::{
-        PublicGpuProofs, PublicGpuUptime, PublicGpus, PublicSeasonNow, PublicSnapshotByPeriod,
-        PublicSnapshots, PublicTranscript,
+        PublicEpochTranscript, PublicGpuProofs, PublicGpuUptime, PublicGpus, PublicSeasonNow,
+        PublicSnapshotByPeriod, PublicSnapshots, PublicTranscript,
     },
 };
 use gangline_worker::client::{Client, ClientError};
@@ -168,6 +168,19 @@ impl Public {
             from = to;
         }
         Ok(hours)
+    }
+
+    /// An epoch proof's transcript; `None` where the network says that there is none.
+    pub async fn epoch_transcript(
+        &self,
+        proof: ProofId,
+    ) -> Result<Option<gangline_proof::epoch::Transcript>, Stopped> {
+        let none = Default::default();
+        match self.0.call::<PublicEpochTranscript>(&[&proof], &none, &Default::default()).await {
+            Ok(transcript) => Ok(Some(transcript)),
+            Err(ClientError::Refused { status: 404, .. }) => Ok(None),
+            Err(error) => Err(could_not_ask::<PublicEpochTranscript>(error)),
+        }
     }
 
     /// A proof's transcript; `None` where the network says that there is none.

@@ -120,8 +120,15 @@ fn fetched(url: &str, id: &str) -> anyhow::Result<Value> {
         id.parse().map_err(|_| Problem::usage(format!("{} is no id of a proof", inert_line(id))))?;
     let public = Public::new(url)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    match runtime.block_on(public.transcript(proof)) {
-        Ok(Some(transcript)) => Ok(serde_json::to_value(transcript)?),
+    let found = runtime.block_on(async {
+        // Ids do not say which kind of proof they name: epochs are the many.
+        if let Some(transcript) = public.epoch_transcript(proof).await? {
+            return Ok(Some(serde_json::to_value(transcript)));
+        }
+        Ok(public.transcript(proof).await?.map(serde_json::to_value))
+    });
+    match found {
+        Ok(Some(transcript)) => Ok(transcript?),
         Ok(None) => Err(Problem::usage(format!("{} has no transcript of {proof}", public.base())).into()),
         Err(Stopped::CouldNotAsk(why)) => Err(why.context(Problem::new("could not ask for it").code(USAGE))),
         Err(Stopped::Differs(found)) => {
