@@ -28,7 +28,7 @@ pub fn is_replayed(answer: &Answer) -> bool {
 }
 
 /// A request of Ada's machine that the network takes; its very bytes are the loot.
-async fn steal(world: &World) -> anyhow::Result<Stolen> {
+pub async fn steal(world: &World) -> anyhow::Result<Stolen> {
     let machine = world.machines.first().context("no machine joined")?;
     let gpu = machine.gpus.first().context("no GPU joined")?;
     let client = Client::new(&world.origin, Some(machine.key()?))?;
@@ -199,28 +199,31 @@ pub async fn run(world: &mut World) -> anyhow::Result<String> {
 /// The security page tells of the attacker's key, whose writes were frozen by rule. Then the operator lifts it,
 /// to see what else is tried.
 async fn noticed(world: &mut World, key: &str) -> anyhow::Result<String> {
-    let mut page = String::new();
-    for _ in 0..60 {
-        page = world.browser("operator")?.get("/console/security").await?.text;
-        let incident = page.contains("foreign touch") && page.matches(key).count() >= 2;
-        // The key for what it signed, and the account for what was tried in its browser.
-        if incident && page.matches("/lift\"").count() >= 2 {
+    let (mut told, mut lifted, mut quiet) = (false, 0, 0);
+    // The key is frozen for what it signed, the account for what was tried in its browser, and a rule that counts
+    // may come to its end later: lifted is what stands there, until for three seconds nothing new does.
+    for _ in 0..120 {
+        let page = world.browser("operator")?.get("/console/security").await?.text;
+        told |= page.contains("foreign touch") && page.matches(key).count() >= 2;
+        let lifts: Vec<_> =
+            html::forms(&page).into_iter().filter(|form| form.action.ends_with("/lift")).collect();
+        for form in &lifts {
+            world.browser("operator")?.press(form, &[]).await?;
+            lifted += 1;
+        }
+        quiet = if lifts.is_empty() { quiet + 1 } else { 0 };
+        if told && lifted >= 2 && quiet >= 12 {
             break;
         }
         tokio::time::sleep(Duration::from_millis(250)).await;
     }
-    let lifts: Vec<_> =
-        html::forms(&page).into_iter().filter(|form| form.action.ends_with("/lift")).collect();
     ensure!(
-        page.contains("foreign touch") && !lifts.is_empty(),
+        told && lifted > 0,
         "the operator's security page tells of no foreign touch by {key}, or nothing is frozen"
     );
-    for form in &lifts {
-        world.browser("operator")?.press(form, &[]).await?;
-    }
     Ok(format!(
         "The operator's security page has an incident with Mallory's key, and {} made by rule. Suppose the operator lifts them, to see what else Mallory tries.",
-        if lifts.len() == 1 { "a freeze".to_owned() } else { format!("{} freezes", lifts.len()) }
+        if lifted == 1 { "a freeze".to_owned() } else { format!("{lifted} freezes") }
     ))
 }
 
