@@ -21,7 +21,9 @@ use crate::{
 pub const ACCOUNTS_MIN: usize = 5;
 /// Entries of a table at most.
 pub const ENTRIES_MAX: usize = 10_000;
-/// Milliseconds beside the work that nobody is failed for: the way there and back, and waiting in line.
+/// Milliseconds beside the work that nobody is failed for: the way there and back, and waiting in line. At most
+/// this, and at most a quarter of the median, which holds a usual way already: two identities on one device
+/// need twice the median and must not hide in what is allowed.
 pub const ROUND_TRIP_MILLIS: u64 = 500;
 /// Proofs a canary must have watched before it may count.
 pub const CANARY_JUDGED_MIN: u64 = 60;
@@ -66,7 +68,7 @@ pub struct Entry {
 impl Entry {
     /// The slowest time that holds, in milliseconds: 1.15 times the median, and the round trip.
     pub fn deadline_millis(&self) -> u64 {
-        times(self.median_millis, TOLERANCE).saturating_add(ROUND_TRIP_MILLIS)
+        times(self.median_millis, TOLERANCE).saturating_add(ROUND_TRIP_MILLIS.min(self.median_millis / 4))
     }
 }
 
@@ -359,7 +361,12 @@ mod tests {
         all.extend((0..1000).map(|_| observed(9, 60_000)));
         let table = learn(1, &all, |_| ANY);
         assert_eq!((table.entries[0].median_millis, table.entries[0].accounts), (1000, 5));
-        assert_eq!(table.find(&key("card")).unwrap().deadline_millis(), 1650);
+        assert_eq!(table.find(&key("card")).unwrap().deadline_millis(), 1400);
+        let entry = |median_millis| Entry { median_millis, ..table.entries[0].clone() };
+        assert_eq!(entry(4000).deadline_millis(), 5100);
+        for median_millis in [100, 600, 1000, 60_000] {
+            assert!(entry(median_millis).deadline_millis() < 2 * median_millis, "sharing would hide");
+        }
         assert!(learn(1, &all[..4], |_| ANY).entries.is_empty(), "four accounts are too few");
     }
 

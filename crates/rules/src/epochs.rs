@@ -119,7 +119,7 @@ impl Outcome {
             ),
             Err(Failure::WrongBits(what)) => format!("wrong bits: {what}"),
             Err(Failure::Late { elapsed_millis, deadline_millis }) => format!(
-                "late: filling and reading its memory and the ALU chain took {elapsed_millis} ms; {deadline_millis} ms were allowed, 1.15 times the median of its model, backend and driver and 500 ms for the way"
+                "late: filling and reading its memory and the ALU chain took {elapsed_millis} ms; {deadline_millis} ms were allowed, 1.15 times the median of its model, backend and driver, and the way"
             ),
             Err(Failure::Abandoned) => "began and was not finished".to_owned(),
             Err(Failure::Absent) => {
