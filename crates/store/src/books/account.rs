@@ -6,6 +6,12 @@ use gangline_wire::api::account::Role;
 
 use crate::{Store, StoreError, books::answered};
 
+/// How long a session may lie idle, in seconds: eight hours, and an operator's half an hour.
+pub(crate) const SESSION_IDLE_SECONDS: u64 = 8 * 3600;
+pub(crate) const OPERATOR_IDLE_SECONDS: u64 = 30 * 60;
+/// How often its last use is written down, in seconds.
+pub(crate) const SEEN_EVERY_SECONDS: u64 = 60;
+
 /// Whom a link is for.
 #[derive(Clone, Debug)]
 pub enum InviteTarget {

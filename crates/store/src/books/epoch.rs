@@ -14,6 +14,11 @@ use gangline_wire::{
 
 use crate::{PublicStore, Store, StoreError, books::answered, sql::Columns};
 
+/// Epochs copied to the projection in one look.
+pub(crate) const COPIED_AT_ONCE: i64 = 200;
+/// A GPU is taken to be there at the bell if it beat so shortly before, in seconds.
+pub(crate) const ALIVE_SECONDS: u64 = 120;
+
 /// A challenge to be written down.
 #[derive(Clone, Debug)]
 pub struct NewEpoch {

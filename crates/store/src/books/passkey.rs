@@ -6,6 +6,11 @@ use gangline_types::{AccountId, Label, PasskeyId, UnixSeconds};
 
 use crate::{NewSession, Store, StoreError, books::answered, sql::Columns};
 
+/// Passkeys that an account may have.
+pub(crate) const PASSKEYS_MAX: i64 = 10;
+/// Questions that may be open at once, over all: a bound for a table anyone can ask into.
+pub(crate) const QUESTIONS_MAX: i64 = 10_000;
+
 /// A question put to a browser.
 #[derive(Clone, Debug)]
 pub struct PasskeyQuestion {

@@ -5,6 +5,9 @@ use gangline_types::{AccountId, KeyId, UnixSeconds};
 
 use crate::{Store, StoreError, books::answered};
 
+/// How many refusals are kept at most.
+pub(crate) const REFUSALS_MAX: i64 = 200_000;
+
 /// Which refused attempts or permitted acts. What is not given is not looked at.
 #[derive(Clone, Debug, Default)]
 pub struct RecordQuery {

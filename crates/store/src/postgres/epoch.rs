@@ -15,15 +15,10 @@ use sqlx::PgConnection;
 
 use crate::{
     EpochRow, EpochStand, NewEpoch, StoreError,
-    books::epoch::{epoch_row, opened_transcript, public_epoch},
+    books::epoch::{ALIVE_SECONDS, COPIED_AT_ONCE, epoch_row, opened_transcript, public_epoch},
     postgres::{PostgresPublic, PostgresStore, audit::audit, log::log_entry, open::commit},
     sql::{Columns, Id, json},
 };
-
-/// Epochs copied to the projection in one look.
-const COPIED_AT_ONCE: i64 = 200;
-/// A GPU is taken to be there at the bell if it beat so shortly before, in seconds.
-const ALIVE_SECONDS: u64 = 120;
 
 impl PostgresStore {
     pub(crate) async fn epoch_stands(

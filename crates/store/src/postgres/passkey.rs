@@ -1,4 +1,4 @@
-//! Passkeys in SQLite: questions that are answered once, and what authenticators made. Knows no signature.
+//! Passkeys in PostgreSQL: questions that are answered once, and what authenticators made. Knows no signature.
 
 use gangline_guard::{
     Permit, SessionRecord, act,
@@ -9,14 +9,9 @@ use gangline_types::{AccountId, PasskeyId, UnixSeconds};
 use super::{PostgresStore, account::begin_session, audit::audit, log::log_entry, open::commit};
 use crate::{
     NewPasskey, NewSession, PasskeyQuestion, PasskeyRow, Removed, StoreError,
-    books::passkey::passkey,
+    books::passkey::{PASSKEYS_MAX, QUESTIONS_MAX, passkey},
     sql::{Columns, Id},
 };
-
-/// Passkeys that an account may have.
-const PASSKEYS_MAX: i64 = 10;
-/// Questions that may be open at once, over all: a bound for a table anyone can ask into.
-const QUESTIONS_MAX: i64 = 10_000;
 
 impl PostgresStore {
     async fn ask(

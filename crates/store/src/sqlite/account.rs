@@ -10,18 +10,13 @@ use sqlx::SqliteConnection;
 
 use crate::{
     AccountRow, InviteTarget, LinkRow, NewLink, NewSession, OwnSession, SessionRow, StoreError,
+    books::account::{OPERATOR_IDLE_SECONDS, SEEN_EVERY_SECONDS, SESSION_IDLE_SECONDS},
     sql::{Columns, Id, word},
     sqlite::SqliteStore,
     sqlite::audit::audit,
     sqlite::log::log_entry,
     sqlite::open::commit,
 };
-
-/// How long a session may lie idle, in seconds: eight hours, and an operator's half an hour.
-pub(super) const SESSION_IDLE_SECONDS: u64 = 8 * 3600;
-pub(super) const OPERATOR_IDLE_SECONDS: u64 = 30 * 60;
-/// How often its last use is written down, in seconds.
-const SEEN_EVERY_SECONDS: u64 = 60;
 
 /// Begins a session of `account`, and ends the one that this browser had: what was known before somebody signed in
 /// opens nothing after.

@@ -15,15 +15,10 @@ use sqlx::SqliteConnection;
 
 use crate::{
     EpochRow, EpochStand, NewEpoch, StoreError,
-    books::epoch::{epoch_row, opened_transcript, public_epoch},
+    books::epoch::{ALIVE_SECONDS, COPIED_AT_ONCE, epoch_row, opened_transcript, public_epoch},
     sql::{Columns, Id, json},
     sqlite::{SqlitePublic, SqliteStore, audit::audit, log::log_entry, open::commit},
 };
-
-/// Epochs copied to the projection in one look.
-const COPIED_AT_ONCE: i64 = 200;
-/// A GPU is taken to be there at the bell if it beat so shortly before, in seconds.
-const ALIVE_SECONDS: u64 = 120;
 
 impl SqliteStore {
     /// The GPUs of the permit's machine that are there, as the bell sees them.

@@ -9,14 +9,9 @@ use gangline_types::{AccountId, PasskeyId, UnixSeconds};
 use super::{SqliteStore, account::begin_session, audit::audit, log::log_entry, open::commit};
 use crate::{
     NewPasskey, NewSession, PasskeyQuestion, PasskeyRow, Removed, StoreError,
-    books::passkey::passkey,
+    books::passkey::{PASSKEYS_MAX, QUESTIONS_MAX, passkey},
     sql::{Columns, Id},
 };
-
-/// Passkeys that an account may have.
-const PASSKEYS_MAX: i64 = 10;
-/// Questions that may be open at once, over all: a bound for a table anyone can ask into.
-const QUESTIONS_MAX: i64 = 10_000;
 
 impl SqliteStore {
     async fn ask(

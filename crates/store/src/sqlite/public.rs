@@ -1,15 +1,15 @@
 //! The explorer's reads. This type holds one pool: read-only, on the file of the public projection. It
 //! has no way to reach anything else.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
 use gangline_rules::{
-    groups::{self, GROUP},
+    groups::GROUP,
     months::{self, month_of},
     snapshot::Paths,
 };
 use gangline_types::{
-    GpuId, Hour, MicroCredits, Minute, ProofId, Standing, Text, UnixSeconds, UptimeHour,
+    GpuId, Hour, Minute, ProofId, Standing, Text,
     public::{
         InclusionProof, NetworkTotals, PublicEntry, PublicGpu, PublicProof, PublicSeason, PublicSnapshot,
         PublicUptime,
@@ -23,6 +23,7 @@ use sqlx::SqlitePool;
 
 use crate::{
     ModelRow, StoreError,
+    books::public::{day_before, fill, like, unpacked},
     sql::{Columns, Id, json, packed},
     sqlite::months::hour_row,
 };
@@ -40,11 +41,6 @@ pub struct SqlitePublic {
 
 fn failed(e: sqlx::Error) -> StoreError {
     StoreError::sql("reading the public projection")(e)
-}
-
-/// `LIKE` with its own signs taken literally.
-fn like(text: &str) -> String {
-    text.replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_")
 }
 
 impl SqlitePublic {
@@ -187,7 +183,7 @@ impl SqlitePublic {
     async fn fill(&self, gpus: &mut [PublicGpu]) -> Result<(), StoreError> {
         let ids: Vec<GpuId> = gpus.iter().map(|gpu| gpu.id).collect();
         let now = self.totals().await?.as_of;
-        let day_ago = Minute(now.minute().0.saturating_sub(24 * 60));
+        let day_ago = day_before(now);
         let hours = sqlx::query("WITH RECURSIVE n (i) AS (SELECT 0 WHERE length(?1) > 0 UNION ALL SELECT i + 1 FROM n WHERE (i + 1) * 16 < length(?1)) SELECT u.gpu, u.hour, u.bits FROM n CROSS JOIN uptime u ON u.gpu = substr(?1, 1 + 16 * n.i, 16) AND u.hour >= ?2")
             .bind(packed(&ids))
             .bind(day_ago.hour().0 as i64)
@@ -199,27 +195,7 @@ impl SqlitePublic {
             .fetch_all(&self.pool)
             .await
             .map_err(failed)?;
-        let mut minutes: HashMap<GpuId, (u32, UnixSeconds)> = HashMap::new();
-        for row in &hours {
-            let (hour, bits) = (Hour(row.int("hour")? as u32), UptimeHour(row.int("bits")?));
-            let (day, last) = minutes.entry(row.id("gpu")?).or_default();
-            *day += bits.minutes_within(hour, day_ago, Minute(now.minute().0 + 1));
-            if bits.minutes() > 0 {
-                let newest = Minute(hour.start().0 + 63 - (bits.0 & UptimeHour::FULL.0).leading_zeros());
-                *last = (*last).max(newest.start().plus(59).min(now));
-            }
-        }
-        let mut earned: HashMap<GpuId, u64> = HashMap::new();
-        for row in &shares {
-            earned.insert(row.id("gpu")?, row.int("share")?);
-        }
-        for gpu in gpus {
-            let (day, last) = minutes.get(&gpu.id).copied().unwrap_or_default();
-            gpu.uptime_minutes_day = day;
-            gpu.last_beat_at = gpu.last_beat_at.max(last);
-            gpu.season_share = MicroCredits(earned.get(&gpu.id).copied().unwrap_or_default());
-        }
-        Ok(())
+        fill(gpus, &hours, &shares, now)
     }
 
     /// Its uptime hours in `from..to`, at most 90 days of them.
@@ -473,8 +449,4 @@ fn merge(hours: &mut BTreeMap<Hour, PublicUptime>, more: PublicUptime) {
     known.bits = known.bits.merge(more.bits);
     known.late = known.late.merge(more.late);
     known.unchained = known.unchained.merge(more.unchained);
-}
-
-fn unpacked(records: &[u8]) -> Result<Vec<PublicEntry>, StoreError> {
-    groups::unpack(records).ok_or_else(|| StoreError::Malformed("a group of entries".into()))
 }

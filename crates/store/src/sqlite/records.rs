@@ -8,12 +8,13 @@ use sqlx::SqliteConnection;
 
 use crate::{
     AuditQuery, AuditRow, RecordQuery, RefusalRow, StoreError,
+    books::{
+        account::{OPERATOR_IDLE_SECONDS, SESSION_IDLE_SECONDS},
+        records::REFUSALS_MAX,
+    },
     sql::{Columns, Id},
     sqlite::SqliteStore,
 };
-
-/// How many refusals are kept at most.
-const REFUSALS_MAX: i64 = 200_000;
 
 impl SqliteStore {
     /// Writes refused attempts down. They are the guard's own record and need no permit.
@@ -143,8 +144,8 @@ impl SqliteStore {
         self.cut_addresses(&mut tx, now.saturating_sub(addresses_seconds)).await?;
         sqlx::query("DELETE FROM session WHERE expires_at < ?1 OR seen_at < ?1 - ?2 OR (seen_at < ?1 - ?3 AND account IN (SELECT id FROM account WHERE role = 'operator'))")
             .bind(now as i64)
-            .bind(super::account::SESSION_IDLE_SECONDS as i64)
-            .bind(super::account::OPERATOR_IDLE_SECONDS as i64)
+            .bind(SESSION_IDLE_SECONDS as i64)
+            .bind(OPERATOR_IDLE_SECONDS as i64)
             .execute(&mut *tx)
             .await
             .map_err(StoreError::sql(doing))?;
