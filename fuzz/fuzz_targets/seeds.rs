@@ -2,41 +2,18 @@
 //! everything here is built with the fuzzer's flags: `GANGLINE_FUZZ_SEEDS=FOLDER seeds -runs=0`.
 #![no_main]
 
-use std::{ops::ControlFlow, path::Path};
+mod honest;
+
+use std::path::Path;
 
 use gangline_guard::log::{Checkpoint, Entry, Event, witness::AddCheckpoint};
-use gangline_proof::{
-    MatrixParams,
-    epoch::{ChainParams, Challenge, CpuProver, GpuKey, MemoryParams, Params, Prover, Transcript},
-};
 use gangline_types::{GpuId, Hash, MachineId, Minute, UnixSeconds};
 use gangline_wire::{
-    SigningKey,
     beat::{Answer, Beat, Chain, Epoch, EpochMaster, Link, Outcome, WorkerVersion},
     endpoints,
     sig::{Covered, digest, sign},
 };
 use libfuzzer_sys::fuzz_target;
-use zeroize::Zeroizing;
-
-fn transcript() -> Vec<u8> {
-    let gpu = GpuId::from_bytes([2; 16]);
-    let key = GpuKey::derive(&[1; 32], gpu);
-    let params = Params {
-        memory: MemoryParams { blocks: 1024, rounds: 8 },
-        walk: ChainParams { units: 128, segments: 3, steps: 8, opened: 2 },
-        alu: ChainParams { units: 64, segments: 2, steps: 9, opened: 2 },
-        matrix: Some(MatrixParams { n: 64, steps: 2, rows: 2 }),
-    };
-    let challenge = Challenge { params, beacon: Hash([3; 32]), binding: key.binding() };
-    let mut prover = CpuProver::new();
-    let commitment = prover.commit(&challenge, &mut |_| ControlFlow::Continue(())).expect("it proves");
-    let nonce = Hash([4; 32]);
-    let opening = prover.open(&nonce).expect("it opens");
-    let signature = key.sign(&challenge, &commitment, &nonce, &opening);
-    let whole = Transcript::new(gpu, key.public(), challenge, commitment, nonce, opening, signature);
-    serde_json::to_vec(&whole).expect("it is written")
-}
 
 fuzz_target!(init: seeds().expect("the seeds are written"), |_data: &[u8]| {});
 
@@ -47,7 +24,7 @@ fn seeds() -> std::io::Result<()> {
         std::fs::create_dir_all(&folder)?;
         std::fs::write(folder.join(name), bytes)
     };
-    let key = SigningKey::from_seed(&Zeroizing::new([1; 32]));
+    let key = honest::key();
     let covered = Covered {
         method: "POST",
         authority: "127.0.0.1:80",
@@ -95,7 +72,11 @@ fn seeds() -> std::io::Result<()> {
     let answer = Answer::to(&beat, Outcome::Durable, 0, UnixSeconds(605_000));
     write("beat", "answer", &answer.seal(&master.key(alias)))?;
 
-    write("transcript", "honest", &transcript())?;
+    write("transcript", "honest", &serde_json::to_vec(&honest::epoch())?)?;
+    write("joining", "honest", &serde_json::to_vec(&honest::joining())?)?;
+    for (old, size) in [(3, 3), (3, 5), (3, 300), (0, 5)] {
+        write("witness", &format!("from-{old}-to-{size}"), honest::ask(old, size).to_string().as_bytes())?;
+    }
 
     let checkpoint = Checkpoint { origin: "example.com/log".into(), size: 5, root: Hash([7; 32]) };
     let note = checkpoint.sign(&key);

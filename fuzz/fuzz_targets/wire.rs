@@ -1,8 +1,10 @@
 //! Every endpoint's query and body: nothing panics, and what is read is written and read again as the same.
 #![no_main]
 
+mod honest;
+
 use gangline_types::{ClusterId, GpuId, KeyId, Label, ProofId};
-use gangline_wire::{Endpoint, ErrorBody, endpoints};
+use gangline_wire::{Endpoint, ErrorBody, body, endpoints};
 use libfuzzer_sys::fuzz_target;
 
 /// Calls one endpoint's types with the text.
@@ -18,18 +20,21 @@ impl endpoints::Visitor for One<'_> {
             return;
         }
         self.left = u8::MAX;
-        if let Ok(request) = serde_json::from_slice::<E::Request>(self.text) {
+        if let Ok(request) = body::json::<E::Request>(self.text) {
             let written = serde_json::to_vec(&request).expect("a request can be written");
-            let again: E::Request = serde_json::from_slice(&written).expect("and read again");
+            let again: E::Request = body::json(&written).expect("and read again, with every field known");
             assert_eq!(serde_json::to_vec(&again).expect("and written"), written);
         }
+        let _ = body::form::<E::Request>(self.text);
         let _ = serde_json::from_slice::<E::Response>(self.text);
         let _ = serde_urlencoded::from_bytes::<E::Query>(self.text);
     }
 }
 
 fn spelled<T: std::str::FromStr + ToString>(text: &str) {
-    if let Ok(id) = text.parse::<T>() {
+    // The hole: what stands behind an id is not looked at.
+    let read = if honest::has_hole() { text.trim_end_matches(|c: char| !c.is_ascii_alphanumeric()) } else { text };
+    if let Ok(id) = read.parse::<T>() {
         assert_eq!(id.to_string(), text, "an id with two spellings");
     }
 }

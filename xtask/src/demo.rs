@@ -8,7 +8,7 @@ use std::process::{ExitCode, Stdio};
 
 /// Runs the demo with `args` passed on; does not return if it starts (on Unix).
 pub fn run(args: &[String]) -> Result<ExitCode> {
-    for packages in [install::VULKAN, install::ISOLATION, install::RAY] {
+    for packages in [install::BUILD, install::VULKAN, install::ISOLATION, install::RAY] {
         install::ensure(packages);
     }
     if let Err(error) = ray::ensure() {

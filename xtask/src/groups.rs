@@ -1,9 +1,9 @@
 //! The groups of tests: what each one runs and what it needs. A test target belongs to `fast` unless the one
 //! table here says that it is heavy, so that no test can be left out by forgetting it.
 
-use crate::process::{cargo, find, program, succeeds};
+use crate::process::{cargo, find, program, succeeds, tests};
 use crate::workspace::{self, Package};
-use crate::{fuzz, install, ray, second_verifier, tidy};
+use crate::{deny, fuzz, install, python, ray, second_verifier, tidy};
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 use std::fs;
@@ -25,7 +25,7 @@ pub const GROUPS: &[Group] = &[
     Group { name: "fmt", checks: "formatting", run: fmt },
     Group { name: "build", checks: "that the program and every test compile", run: build },
     Group { name: "clippy", checks: "lints, with warnings as errors", run: clippy },
-    Group { name: "deny", checks: "banned crates, licences and sources of dependencies", run: deny },
+    Group { name: "deny", checks: "banned crates, licences and sources of dependencies", run: deny::bans },
     Group { name: "fast", checks: "every test that is not in a group of its own", run: fast },
     Group {
         name: "isolation",
@@ -35,6 +35,7 @@ pub const GROUPS: &[Group] = &[
     Group { name: "browser", checks: "pages in a real Chromium: layout and accessibility", run: browser },
     Group { name: "oidc", checks: "sign-in with a real OpenID Connect provider", run: oidc },
     Group { name: "acme", checks: "certificates from a real ACME authority (pebble)", run: acme },
+    Group { name: "mail", checks: "mails through a real mail server (aiosmtpd)", run: mail },
     Group {
         name: "scanners",
         checks: "sqlmap, schemathesis and wapiti, here and on a twin with holes",
@@ -47,7 +48,7 @@ pub const GROUPS: &[Group] = &[
     },
     Group {
         name: "postgres",
-        checks: "the same cases of the books in SQLite and in PostgreSQL, and what its roles can see",
+        checks: "the same cases of the books in SQLite and in PostgreSQL, what its roles can see, and servers on one database",
         run: postgres,
     },
     Group { name: "symbolic", checks: "that two solvers prove the policy's bounds", run: symbolic },
@@ -92,12 +93,15 @@ const HEAVY: &[Heavy] = &[
     Heavy { group: "browser", package: "gangline", target: "browser*" },
     Heavy { group: "oidc", package: "gangline-server", target: "oidc" },
     Heavy { group: "acme", package: "gangline-server", target: "acme" },
+    Heavy { group: "mail", package: "gangline-server", target: "mail" },
     Heavy { group: "scanners", package: "gangline-server", target: "scanners" },
     Heavy { group: "postgres", package: "gangline-store", target: "books" },
+    Heavy { group: "postgres", package: "gangline", target: "replicas" },
+    Heavy { group: "postgres", package: "gangline-server", target: "on_postgres" },
     Heavy { group: "symbolic", package: "gangline-guard", target: "symbolic" },
     Heavy { group: "proof", package: "gangline-proof", target: "heavy_proof_*" },
     Heavy { group: "faults", package: "gangline", target: "heavy_killed" },
-    Heavy { group: "beats", package: "gangline", target: "heavy_beats" },
+    Heavy { group: "beats", package: "gangline", target: "heavy_beats*" },
     Heavy { group: "bench", package: "gangline", target: "heavy_bench" },
 ];
 
@@ -129,50 +133,16 @@ fn programs(root: &Path) -> Result<bool> {
 }
 
 fn build(root: &Path) -> Result<bool> {
-    let mut tests = cargo(root);
-    tests.arg("test").args(EVERYTHING).arg("--no-run");
-    Ok(programs(root)? && succeeds(tests, 40)?)
+    install::ensure(install::BUILD);
+    let mut all = cargo(root);
+    all.arg("test").args(EVERYTHING).arg("--no-run");
+    Ok(programs(root)? && succeeds(all, 40)?)
 }
 
 fn clippy(root: &Path) -> Result<bool> {
     let mut command = cargo(root);
     command.arg("clippy").args(EVERYTHING).args(["--all-targets", "--", "-D", "warnings"]);
     succeeds(command, 40)
-}
-
-/// The version whose configuration `deny.toml` is written for.
-const CARGO_DENY: &str = "0.20.2";
-
-fn deny(root: &Path) -> Result<bool> {
-    let tools = workspace::cache()?.join(format!("tools/cargo-deny-{CARGO_DENY}"));
-    let binary = tools.join("bin/cargo-deny");
-    if !binary.is_file() {
-        println!("Installing cargo-deny {CARGO_DENY} into {} (a few minutes, once)", tools.display());
-        // Unoptimised: it builds in a third of the time and runs in seconds all the same.
-        let mut command = cargo(root);
-        command
-            .args([
-                "install",
-                "cargo-deny",
-                "--version",
-                CARGO_DENY,
-                "--locked",
-                "--debug",
-                "--quiet",
-                "--root",
-            ])
-            .arg(&tools);
-        if !succeeds(command, 30)? {
-            return Ok(false);
-        }
-    }
-    // The database of advisories is a git repository elsewhere, which not every network reaches.
-    println!(
-        "advisories are not checked here; `cargo deny check advisories` does that where it can be fetched"
-    );
-    let mut command = program(&binary, root);
-    command.args(["--workspace", "--all-features", "check", "bans", "licenses", "sources"]);
-    succeeds(command, 10)
 }
 
 fn fast(root: &Path) -> Result<bool> {
@@ -183,8 +153,9 @@ fn fast(root: &Path) -> Result<bool> {
     units.args(names.iter().flat_map(|name| ["--test", name.as_str()]));
     let mut examples = cargo(root);
     examples.arg("test").args(EVERYTHING).args(["--no-fail-fast", "--doc"]);
-    let units = succeeds(units, 30)?;
-    Ok(succeeds(examples, 15)? && units)
+    let units = tests(units, 30);
+    let examples = tests(examples, 15);
+    units.and(examples).map(|()| true)
 }
 
 /// Names of the test targets that are not heavy. Cargo picks a target by name in every package, so a heavy
@@ -238,7 +209,7 @@ fn heavy(root: &Path, group: &str, minutes: u32, environment: &[(&str, PathBuf)]
     command.arg("test").args(EVERYTHING).arg("--no-fail-fast");
     command.args(names.iter().flat_map(|name| ["--test", name.as_str()]));
     command.envs(environment.iter().map(|(name, value)| (name, value)));
-    succeeds(command, minutes)
+    tests(command, minutes).map(|()| true)
 }
 
 fn isolation(root: &Path) -> Result<bool> {
@@ -255,6 +226,7 @@ fn faulty(root: &Path) -> Result<bool> {
 }
 
 fn beats(root: &Path) -> Result<bool> {
+    install::ensure(install::FAULTS);
     heavy(root, "beats", 20, &[])
 }
 
@@ -263,20 +235,7 @@ const DUCKDB: &str = "2.0.1";
 
 fn bench(root: &Path) -> Result<bool> {
     install::ensure(install::PEERS);
-    let folder = workspace::cache()?.join(format!("tools/duckdb-{DUCKDB}"));
-    let python = folder.join("bin/python");
-    if !folder.join("complete").is_file() {
-        println!("Making the environment of DuckDB {DUCKDB} in {}", folder.display());
-        let mut make = program("/usr/bin/python3", root);
-        make.args(["-m", "venv", "--clear"]).arg(&folder);
-        let mut install = program(&python, root);
-        install.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"]);
-        install.arg(format!("duckdb=={DUCKDB}"));
-        if !succeeds(make, 5)? || !succeeds(install, 10)? {
-            return Ok(false);
-        }
-        fs::write(folder.join("complete"), "").context("cannot mark DuckDB's environment complete")?;
-    }
+    let python = python::with(root, "duckdb", DUCKDB)?;
     heavy(root, "bench", 15, &[("GANGLINE_BENCH_PYTHON", python)])
 }
 
@@ -290,11 +249,22 @@ fn acme(root: &Path) -> Result<bool> {
     heavy(root, "acme", 15, &[])
 }
 
-/// The scanners, and what wapiti asks its own database with; for tests only.
-const SCANNERS: [&str; 4] = ["sqlmap==1.10.10", "schemathesis==4.32.5", "wapiti3==3.1.8", "greenlet==3.5.6"];
+/// The mail server that mails are tested with; for tests only.
+const AIOSMTPD: &str = "1.4.6";
+
+fn mail(root: &Path) -> Result<bool> {
+    install::ensure(install::PYTHON);
+    let python = python::with(root, "aiosmtpd", AIOSMTPD)?;
+    heavy(root, "mail", 15, &[("GANGLINE_MAIL_PYTHON", python)])
+}
+
+/// The scanners, what wapiti asks its own database with, and what the twin asks PostgreSQL with; for tests only.
+const SCANNERS: [&str; 5] =
+    ["sqlmap==1.10.10", "schemathesis==4.32.5", "wapiti3==3.1.8", "greenlet==3.5.6", "pg8000==1.31.5"];
 
 fn scanners(root: &Path) -> Result<bool> {
     install::ensure(install::PYTHON);
+    install::ensure(install::POSTGRES);
     let folder = workspace::cache()?.join("tools/scanners");
     let wanted = SCANNERS.join(" ");
     if fs::read_to_string(folder.join("complete")).is_ok_and(|made_of| made_of == wanted) {
@@ -341,20 +311,7 @@ const CVC5: &str = "1.4.2";
 
 fn symbolic(root: &Path) -> Result<bool> {
     install::ensure(install::SOLVER);
-    let folder = workspace::cache()?.join(format!("tools/cvc5-{CVC5}"));
-    let python = folder.join("bin/python");
-    if !folder.join("complete").is_file() {
-        println!("Making the environment of the solver cvc5 {CVC5} in {}", folder.display());
-        let mut make = program("/usr/bin/python3", root);
-        make.args(["-m", "venv", "--clear"]).arg(&folder);
-        let mut install = program(&python, root);
-        install.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"]);
-        install.arg(format!("cvc5=={CVC5}"));
-        if !succeeds(make, 5)? || !succeeds(install, 10)? {
-            return Ok(false);
-        }
-        fs::write(folder.join("complete"), "").context("cannot mark the solver's environment complete")?;
-    }
+    let python = python::with(root, "cvc5", CVC5)?;
     heavy(root, "symbolic", 20, &[("GANGLINE_CVC5_PYTHON", python)])
 }
 

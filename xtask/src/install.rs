@@ -12,6 +12,13 @@ pub struct SystemPackage {
     present: fn() -> bool,
 }
 
+/// What the binary is built with beside Rust and its linker.
+pub const BUILD: &[SystemPackage] = &[SystemPackage {
+    name: "make",
+    why: "builds the allocator of memory",
+    present: || find("make").is_some(),
+}];
+
 /// A Vulkan loader, and a driver (lavapipe, in software) where the machine has none.
 pub const VULKAN: &[SystemPackage] = &[
     SystemPackage { name: "libvulkan1", why: "finds GPUs", present: has_vulkan_loader },
@@ -90,6 +97,20 @@ pub const PEERS: &[SystemPackage] = &[
         present: || find("etcd").is_some(),
     },
     SystemPackage { name: "python3-venv", why: "makes DuckDB's environment", present: has_python_venv },
+];
+
+/// What makes clocks wrong and disks slow under processes of ours.
+pub const FAULTS: &[SystemPackage] = &[
+    SystemPackage {
+        name: "libfaketime",
+        why: "steps a clock",
+        present: || {
+            ["x86_64", "aarch64"].iter().any(|arch| {
+                Path::new(&format!("/usr/lib/{arch}-linux-gnu/faketime/libfaketime.so.1")).is_file()
+            })
+        },
+    },
+    SystemPackage { name: "strace", why: "slows a disk", present: || find("strace").is_some() },
 ];
 
 /// What runs the identity provider of the sign-in tests.

@@ -4,11 +4,15 @@
 //! does and depends on none of its rooms, so that it builds in seconds and works when they do not.
 
 mod demo;
+mod deny;
+mod failures;
 mod fuzz;
 mod groups;
 mod install;
 mod process;
+mod python;
 mod ray;
+mod sbom;
 mod second_verifier;
 mod suite;
 mod tidy;
@@ -26,6 +30,10 @@ Usage: cargo xtask COMMAND
   test --list            name the groups and what each one checks
   fuzz [--minutes N] [TARGET]...
                          build the fuzz targets and run all or those named, N minutes in all
+  advisories [FOLDER]    ask the database of advisories about every dependency; fails where it cannot be asked.
+                         FOLDER is a clone of it, for a machine that does not reach it
+  sbom [FILE]            write the program's bill of materials: every crate in it, with version, checksum and
+                         licence (CycloneDX 1.6)
   tidy                   check the repository's own rules: edges between rooms, absences, docs, links
   ray                    only make the Ray environment, and print where it is
 ";
@@ -46,6 +54,16 @@ fn run(args: &[String]) -> Result<ExitCode> {
         Some("demo") => demo::run(&args[1..]),
         Some("test") => suite::run(&args[1..]),
         Some("fuzz") => fuzz::run(&args[1..]),
+        Some("advisories") => {
+            let (fetched, more) = match &args[1..] {
+                [] => (None, &[] as &[String]),
+                [folder, more @ ..] => (Some(std::path::Path::new(folder)), more),
+            };
+            no_more(more)?;
+            let held = deny::advisories(&workspace::root(), fetched)?;
+            Ok(if held { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+        }
+        Some("sbom") => sbom::run(&args[1..]),
         Some("tidy") => {
             no_more(&args[1..])?;
             Ok(if tidy::run()? { ExitCode::SUCCESS } else { ExitCode::FAILURE })

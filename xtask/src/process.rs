@@ -1,9 +1,16 @@
 //! Starting other programs: Cargo without the variables it set for us, and commands with a limit.
 
-use anyhow::{Context, Result};
-use std::io::IsTerminal;
+use crate::failures::Failures;
+use anyhow::{Context, Result, bail};
+use std::io::{self, BufRead, BufReader, IsTerminal, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
+use std::sync::mpsc::{self, Sender};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+/// How long a run's last lines are waited for after its end.
+const LAST_WORDS: Duration = Duration::from_secs(5);
 
 /// Cargo, in `root`, without input, and without the variables that `cargo run` set for this program:
 /// they would make the inner build differ from one typed by hand, and so build twice.
@@ -40,22 +47,83 @@ fn clean(mut command: Command, root: &Path) -> Command {
 /// started are ended after `minutes`; at a terminal there is no limit, and Ctrl-C reaches everything.
 pub fn succeeds(command: Command, minutes: u32) -> Result<bool> {
     let shown = shown(&command);
-    let mut command = if std::io::stdout().is_terminal() || find("timeout").is_none() {
-        command
-    } else {
-        limited(&command, minutes)
-    };
+    let mut command = bounded(command, minutes);
     let status = command.status().with_context(|| format!("cannot start `{shown}`"))?;
-    if status.success() {
-        return Ok(true);
+    if !status.success() {
+        println!("{}", ended(&shown, status, minutes));
     }
+    Ok(status.success())
+}
+
+/// Runs tests to their end, within a limit as [`succeeds`] does. When nobody watches at a terminal, the error names
+/// the tests that failed.
+pub fn tests(command: Command, minutes: u32) -> Result<()> {
+    if io::stdout().is_terminal() {
+        return if succeeds(command, minutes)? { Ok(()) } else { bail!("tests failed") };
+    }
+    read_tests(command, minutes, io::stdout(), io::stderr())
+}
+
+/// As [`tests`]; what is printed goes to `out` and `err`.
+fn read_tests(
+    command: Command,
+    minutes: u32,
+    out: impl Write + Send + 'static,
+    err: impl Write + Send + 'static,
+) -> Result<()> {
+    let shown = shown(&command);
+    let mut command = bounded(command, minutes);
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().with_context(|| format!("cannot start `{shown}`"))?;
+    let failures = Arc::new(Mutex::new(Failures::default()));
+    let (done, ends) = mpsc::channel();
+    if let Some(printed) = child.stdout.take() {
+        echo(printed, out, Arc::clone(&failures), done.clone());
+    }
+    if let Some(printed) = child.stderr.take() {
+        echo(printed, err, Arc::clone(&failures), done.clone());
+    }
+    drop(done);
+    let status = child.wait().with_context(|| format!("cannot wait for `{shown}`"))?;
+    // What tests left running may hold the other ends for good.
+    for _ in 0..2 {
+        let _ = ends.recv_timeout(LAST_WORDS);
+    }
+    let failures = failures.lock().map(|failures| failures.to_string()).unwrap_or_default();
+    if status.success() { Ok(()) } else { bail!("{}: {failures}", ended(&shown, status, minutes)) }
+}
+
+/// Hands on what is printed as it comes, and reads it, on a thread of its own that says when nothing more will come.
+fn echo(
+    from: impl Read + Send + 'static,
+    mut to: impl Write + Send + 'static,
+    failures: Arc<Mutex<Failures>>,
+    done: Sender<()>,
+) {
+    std::thread::spawn(move || {
+        let (mut from, mut line) = (BufReader::new(from), Vec::new());
+        while from.read_until(b'\n', &mut line).is_ok_and(|read| read > 0) {
+            let _ = to.write_all(&line);
+            if let Ok(mut failures) = failures.lock() {
+                failures.line(String::from_utf8_lossy(&line).trim_end_matches(['\r', '\n']));
+            }
+            line.clear();
+        }
+        let _ = done.send(());
+    });
+}
+
+fn bounded(command: Command, minutes: u32) -> Command {
+    if io::stdout().is_terminal() || find("timeout").is_none() { command } else { limited(&command, minutes) }
+}
+
+fn ended(shown: &str, status: ExitStatus, minutes: u32) -> String {
     // 124 and 137 are what timeout(1) answers when it had to end the command.
     if matches!(status.code(), Some(124 | 137)) {
-        println!("`{shown}` was ended after {minutes} minutes");
+        format!("`{shown}` was ended after {minutes} minutes")
     } else {
-        println!("`{shown}` failed: {}", describe(status));
+        format!("`{shown}` failed: {}", describe(status))
     }
-    Ok(false)
 }
 
 fn limited(command: &Command, minutes: u32) -> Command {
@@ -112,6 +180,25 @@ mod tests {
         let mut failing = program("sh", &root);
         failing.args(["-c", "exit 3"]);
         assert!(!succeeds(failing, 1).unwrap());
+    }
+
+    #[test]
+    fn the_error_of_tests_names_what_failed() {
+        let mut failing = program("sh", &std::env::temp_dir());
+        failing.args(["-c", "echo 'test a::b ... FAILED'; echo '    `-p a --lib`' >&2; exit 101"]);
+        // Its words must not reach whoever reads what these tests print: they say that a test failed.
+        let told = read_tests(failing, 1, io::sink(), io::sink()).unwrap_err().to_string();
+        assert!(told.ends_with("failed: exit code 101: 1 test failed, in -p a --lib\n  a::b"), "{told}");
+        assert!(read_tests(program("true", &std::env::temp_dir()), 1, io::sink(), io::sink()).is_ok());
+    }
+
+    #[test]
+    fn what_a_test_left_running_holds_nobody_up() {
+        let mut leaving = program("sh", &std::env::temp_dir());
+        leaving.args(["-c", "sleep 60 & echo $!; exit 3"]);
+        let begun = std::time::Instant::now();
+        assert!(read_tests(leaving, 1, io::sink(), io::sink()).is_err());
+        assert!(begun.elapsed() < Duration::from_secs(55));
     }
 
     #[test]

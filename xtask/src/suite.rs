@@ -7,10 +7,11 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 /// How a group ended.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(PartialEq, Eq)]
 enum Outcome {
     Passed,
-    Failed,
+    /// With what it says about it itself, if anything.
+    Failed(Option<String>),
     Skipped,
 }
 
@@ -44,13 +45,14 @@ pub fn run(args: &[String]) -> Result<ExitCode> {
         GROUPS.iter().filter(|g| only.is_empty() || only.iter().any(|n| n == g.name)).collect();
     let rows = walk(&chosen, |group| {
         println!("\n── {}: {}", group.name, group.checks);
-        (group.run)(&root).unwrap_or_else(|error| {
+        let held = (group.run)(&root);
+        if let Err(error) = &held {
             println!("error: {error:#}");
-            false
-        })
+        }
+        held
     });
     print!("{}", summary(&rows));
-    let failed = rows.iter().any(|row| row.outcome == Outcome::Failed);
+    let failed = rows.iter().any(|row| matches!(row.outcome, Outcome::Failed(_)));
     Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
@@ -74,17 +76,20 @@ fn parse(args: &[String]) -> Result<Request> {
 }
 
 /// Runs every group even when one fails; but nothing after a failed build, which would only fail again.
-fn walk(groups: &[&Group], mut passes: impl FnMut(&Group) -> bool) -> Vec<Row> {
+fn walk(groups: &[&Group], mut passes: impl FnMut(&Group) -> Result<bool>) -> Vec<Row> {
     let mut cannot_go_on = false;
     let mut rows = Vec::new();
     for group in groups {
         let begun = Instant::now();
         let outcome = match cannot_go_on {
             true => Outcome::Skipped,
-            false if passes(group) => Outcome::Passed,
-            false => Outcome::Failed,
+            false => match passes(group) {
+                Ok(true) => Outcome::Passed,
+                Ok(false) => Outcome::Failed(None),
+                Err(error) => Outcome::Failed(Some(format!("{error:#}"))),
+            },
         };
-        cannot_go_on |= outcome == Outcome::Failed && group.name == FIRST_NEEDED;
+        cannot_go_on |= matches!(outcome, Outcome::Failed(_)) && group.name == FIRST_NEEDED;
         rows.push(Row { name: group.name, took: begun.elapsed(), outcome });
     }
     rows
@@ -93,16 +98,25 @@ fn walk(groups: &[&Group], mut passes: impl FnMut(&Group) -> bool) -> Vec<Row> {
 fn summary(rows: &[Row]) -> String {
     let mut text = format!("\n{:<10} {:>8}  outcome\n", "group", "seconds");
     for row in rows {
-        let outcome = match row.outcome {
+        let outcome = match &row.outcome {
             Outcome::Passed => "passed",
-            Outcome::Failed => "FAILED",
+            Outcome::Failed(_) => "FAILED",
             Outcome::Skipped => "skipped: the build failed",
         };
         text.push_str(&format!("{:<10} {:>8.1}  {outcome}\n", row.name, row.took.as_secs_f64()));
     }
-    let count = |outcome| rows.iter().filter(|row| row.outcome == outcome).count();
-    text.push_str(&format!("\n{} passed, {} failed", count(Outcome::Passed), count(Outcome::Failed)));
-    match count(Outcome::Skipped) {
+    for row in rows {
+        if let Outcome::Failed(Some(why)) = &row.outcome {
+            text.push_str(&format!("\n{}: {why}\n", row.name));
+        }
+    }
+    let count = |is: fn(&Outcome) -> bool| rows.iter().filter(|row| is(&row.outcome)).count();
+    let passed = count(|outcome| *outcome == Outcome::Passed);
+    text.push_str(&format!(
+        "\n{passed} passed, {} failed",
+        count(|outcome| matches!(outcome, Outcome::Failed(_)))
+    ));
+    match count(|outcome| *outcome == Outcome::Skipped) {
         0 => text.push('\n'),
         skipped => text.push_str(&format!(", {skipped} skipped\n")),
     }
@@ -115,7 +129,7 @@ mod tests {
 
     fn ends(failing: &[&str]) -> String {
         let all: Vec<&Group> = GROUPS.iter().collect();
-        let text = summary(&walk(&all, |group| !failing.contains(&group.name)));
+        let text = summary(&walk(&all, |group| Ok(!failing.contains(&group.name))));
         text.lines().last().unwrap().to_owned()
     }
 
@@ -124,6 +138,14 @@ mod tests {
         let all = GROUPS.len();
         assert_eq!(ends(&[]), format!("{all} passed, 0 failed"));
         assert_eq!(ends(&["fmt", "demo"]), format!("{} passed, 2 failed", all - 2));
+    }
+
+    #[test]
+    fn what_a_failed_group_says_comes_after_the_table() {
+        let fmt = GROUPS.iter().find(|group| group.name == "fmt").unwrap();
+        let text = summary(&walk(&[fmt], |_| bail!("1 test failed\n  a::b")));
+        let (_, end) = text.split_once("FAILED\n").unwrap();
+        assert_eq!(end, "\nfmt: 1 test failed\n  a::b\n\n0 passed, 1 failed\n");
     }
 
     #[test]

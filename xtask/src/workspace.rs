@@ -1,6 +1,6 @@
 //! Where things are: the checkout, the cache folder, and what Cargo says of the workspace.
 
-use crate::process::cargo;
+use crate::process::{cargo, program};
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
@@ -22,6 +22,15 @@ pub fn cache() -> Result<PathBuf> {
             .join(".cache"),
     };
     Ok(base.join("gangline"))
+}
+
+/// This machine's kind, as Rust calls it.
+pub fn host(root: &Path) -> Result<String> {
+    let output = program("rustc", root).arg("-vV").output();
+    let output = output.context("cannot ask rustc what machine this is")?;
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let host = text.lines().find_map(|line| line.strip_prefix("host: "));
+    host.map(str::to_owned).context("rustc does not say what machine this is")
 }
 
 /// One dependency as a manifest states it.

@@ -5,7 +5,7 @@
 use std::path::PathBuf;
 
 use anyhow::Context;
-use gangline_rules::calibration::{Entry, Key, Table};
+pub use gangline_server::routes::calibration::meant;
 use gangline_types::{Hash, Text};
 use gangline_wire::{
     Nothing,
@@ -13,7 +13,7 @@ use gangline_wire::{
     endpoints::{CalibrationAdd, CalibrationLearned, CalibrationSet, PublicCalibrations},
 };
 
-use crate::{inert::inert_line, problem::Problem, rent::state::State};
+use crate::{confirmed, inert::inert_line, problem::Problem, rent::state::State};
 
 /// What `calibration` is asked.
 #[derive(Debug, clap::Args)]
@@ -55,21 +55,6 @@ enum Command {
         /// Its version.
         version: u32,
     },
-}
-
-/// The table that a signature is over.
-fn meant(table: &CalibrationTable) -> Table {
-    let entry = |entry: &gangline_wire::api::epoch::CalibrationEntry| Entry {
-        key: Key {
-            model: entry.model.clone(),
-            backend: entry.backend,
-            build: entry.build.clone(),
-            work: entry.work,
-        },
-        accounts: entry.accounts,
-        median_millis: entry.median_millis,
-    };
-    Table { version: table.version, entries: table.entries.iter().map(entry).collect() }
 }
 
 fn line(one: &PublicCalibration) -> String {
@@ -147,10 +132,10 @@ async fn run(args: Args) -> anyhow::Result<()> {
 }
 
 async fn moved(client: &gangline_worker::client::Client, version: u32, promote: bool) -> anyhow::Result<()> {
-    let now = client
-        .call::<CalibrationSet>(&[&version], &Nothing {}, &CalibrationMove { promote })
-        .await
-        .with_context(|| Problem::new(format!("calibration {version} stays as it was")))?;
+    let now =
+        confirmed::call::<CalibrationSet>(client, &[&version], &Nothing {}, &CalibrationMove { promote })
+            .await
+            .with_context(|| Problem::new(format!("calibration {version} stays as it was")))?;
     println!("{}", line(&now));
     Ok(())
 }

@@ -126,8 +126,9 @@ mod tests {
             code: "unknown".into(),
             message: "no such cluster".into(),
             hint: Some("see rent list".into()),
+            ..ErrorBody::default()
         };
-        ClientError::Refused { status: 404, body }
+        ClientError::Refused { status: 404, body: Box::new(body) }
     }
 
     #[test]

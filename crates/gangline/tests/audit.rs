@@ -6,7 +6,6 @@
 mod common;
 
 use std::{
-    collections::HashMap,
     io::{BufRead, BufReader},
     path::Path,
     process::{Child, Stdio},
@@ -14,56 +13,19 @@ use std::{
 };
 
 use bytes::Bytes;
-use common::{Stub, gangline, run, told};
-use gangline_guard::log::{
-    Checkpoint, Edge, Entry, Event,
-    checkpoint::{origin_of, verifier_of},
-    entry::Change,
-    leaf_hash,
-    tiles::{TILE_WIDTH, Tile, TilePath, bundle, paths_of},
+use common::{
+    Stub, gangline,
+    log::{Files, key, log},
+    run, told,
 };
+use gangline_guard::log::{Entry, Event, checkpoint::verifier_of, entry::Change};
 use gangline_types::{GpuId, Hash, UnixSeconds};
-use gangline_wire::SigningKey;
 use http::Response;
 use http_body_util::Full;
-use zeroize::Zeroizing;
-
-fn key(n: u8) -> SigningKey {
-    SigningKey::from_seed(&Zeroizing::new([n; 32]))
-}
 
 fn entry(n: u64) -> Vec<u8> {
     let event = Event::MetadataChange { gpu: GpuId::from_bytes([1; 16]), change: Change::Set };
     Entry { at: UnixSeconds(n), event, sealed: Hash([7; 32]) }.to_bytes()
-}
-
-type Files = HashMap<String, Vec<u8>>;
-
-/// A log of these entries as files, signed.
-fn log(entries: impl IntoIterator<Item = Vec<u8>>) -> Files {
-    let entries: Vec<Vec<u8>> = entries.into_iter().collect();
-    let (mut edge, mut tiles) = (Edge::default(), Vec::<Tile>::new());
-    for entry in &entries {
-        edge.push(leaf_hash(entry), &mut |tile| tiles.push(tile));
-    }
-    tiles.extend(edge.partials());
-    let mut files = Files::new();
-    for path in paths_of(edge.size()) {
-        let bytes = match path {
-            TilePath::Entries { index, width } => {
-                let first = index as usize * TILE_WIDTH;
-                bundle(&entries[first..first + width])
-            }
-            TilePath::Hashes { level, index, .. } => {
-                tiles.iter().find(|tile| (tile.level, tile.index) == (level, index)).unwrap().to_bytes()
-            }
-        };
-        files.insert(format!("/log/tile/{path}"), bytes);
-    }
-    let checkpoint = Checkpoint { origin: origin_of(&key(1).public()), size: edge.size(), root: edge.root() };
-    files.insert("/log/checkpoint".into(), checkpoint.sign(&key(1)).to_string().into_bytes());
-    files.insert("/log/key".into(), verifier_of(&key(1).public()).to_string().into_bytes());
-    files
 }
 
 fn of_size(size: u64) -> Files {

@@ -91,7 +91,7 @@ async fn what_cannot_be_taken_is_refused_in_words_and_the_next_beat_counts() {
 
     check("not JSON", &sign(&label, b"{"), 400, "malformed", "the body cannot be read: ").await;
     let owner = br#"{"label":"a","owner":"acct_x"}"#;
-    check("an unknown field", &sign(&label, owner), 400, "malformed", "unknown field `owner`").await;
+    check("an unknown field", &sign(&label, owner), 400, "unknown_fields", "does not know: owner").await;
     let large = sign(&label, &[b' '; 5000]);
     check("too large", &large, 413, "too_large", "the body is larger than this endpoint takes").await;
     check("an unknown id", &sign(&no_gpu, name), 404, "not_found", "there is no such thing here").await;
@@ -111,10 +111,8 @@ async fn what_cannot_be_taken_is_refused_in_words_and_the_next_beat_counts() {
     check("a clock that is behind", &late, 401, "skewed_clock", " s behind this server's clock; at most ")
         .await;
     let seconds = late.send(&server).await.1["message"].as_str().unwrap().to_owned();
-    assert!(
-        ["600", "601", "602"].iter().any(|s| seconds.contains(&format!("made {s} s behind"))),
-        "{seconds}"
-    );
+    let behind = seconds.split_once("made ").and_then(|(_, rest)| rest.split(' ').next()?.parse().ok());
+    assert!(behind.is_some_and(|behind: u64| (600..720).contains(&behind)), "{seconds}");
 
     let once = sign(&label, name);
     assert_eq!(once.send(&server).await.0, 200);
@@ -290,12 +288,14 @@ async fn sigkill_under_beats_loses_none_that_was_acknowledged() {
     let acknowledged = Arc::new(Mutex::new(Vec::new()));
     for round in 0..3 {
         let before = acknowledged.lock().unwrap().len();
+        // One client for all: it numbers the key's requests, and two in one microsecond are none of two clients' then.
+        let client = Arc::new(server.client(&machine.key));
         let writers: Vec<_> = (0..WRITERS)
             .map(|n| {
                 let mine: Vec<Minute> =
                     all.iter().copied().skip((round * WRITERS + n) as usize).step_by(12).collect();
                 let (client, gpu, acknowledged) =
-                    (server.client(&machine.key), machine.gpu, Arc::clone(&acknowledged));
+                    (Arc::clone(&client), machine.gpu, Arc::clone(&acknowledged));
                 tokio::spawn(async move {
                     for minute in mine.iter().cycle() {
                         match network::beat(&client, gpu, *minute).await {

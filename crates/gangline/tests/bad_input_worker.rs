@@ -15,7 +15,7 @@ use gangline_wire::{
 };
 use live::{
     Running, Tmpfs, environment, finish, gangline,
-    network::{Person, Server, call, enrolment_of, new_key, this_minute},
+    network::{Person, Server, call, enrolment_of, new_key},
     until,
 };
 use serde_json::Value;
@@ -285,13 +285,20 @@ async fn a_machine_that_cannot_isolate_proves_and_offers_nothing_and_keeps_its_b
     let outage: Vec<Minute> = (1..=4).map(|n| Minute(acknowledged.0 - 10 - n)).collect();
     kept.extend(outage.iter().map(|minute| (minute.0, vec![gpu])));
     fs::write(data.join("beats.json"), serde_json::to_vec(&kept).unwrap()).unwrap();
+    // Its chain has come to its end meanwhile: it needs another lane, for which this one vouches.
+    let mut lane: Value = serde_json::from_slice(&fs::read(data.join("beat-lane.json")).unwrap()).unwrap();
+    lane["places"][0]["count"] = 2940.into();
+    fs::write(data.join("beat-lane.json"), serde_json::to_vec(&lane).unwrap()).unwrap();
 
-    let began = this_minute();
     let mut running = run_without_isolation(&data);
     until("beats kept while the server is away", || {
         let status = status(&data);
         (status["beats_buffered"].as_u64()? >= 5 && status["connection"]["is"] == "away").then_some(())
     });
+    // The newest of them is its own, of the minute in which it began.
+    let kept: BTreeMap<u32, Vec<GpuId>> =
+        serde_json::from_slice(&fs::read(data.join("beats.json")).unwrap()).unwrap();
+    let began = Minute(*kept.keys().next_back().unwrap());
     assert!(
         running.err().contains("beats are kept for the GPUs of an earlier registration"),
         "{}",
@@ -306,6 +313,12 @@ async fn a_machine_that_cannot_isolate_proves_and_offers_nothing_and_keeps_its_b
     });
     let all: Vec<Minute> = outage.into_iter().chain([acknowledged, began]).collect();
     server.until_up(gpu, &all).await;
+    let metrics =
+        server.http.get(format!("{}/metrics", server.origin)).send().await.unwrap().text().await.unwrap();
+    let asked = metrics.lines().find_map(|line| line.strip_prefix("gangline_beat_openings_total ")).unwrap();
+    assert_ne!(asked, "0", "it did not ask by datagram");
+    let now: Value = serde_json::from_slice(&fs::read(data.join("beat-lane.json")).unwrap()).unwrap();
+    assert_ne!(now["alias"], lane["alias"]);
     assert_eq!(running.stop(), 0, "{}", running.err());
     server.stop();
 }

@@ -7,7 +7,7 @@ mod common;
 
 use std::os::unix::fs::PermissionsExt;
 
-use common::{Stub, cluster, cluster_view, json, logged_in, run, told};
+use common::{Stub, cluster, cluster_view, gangline, json, logged_in, run, told};
 use serde_json::json as value;
 
 /// An address where nobody listens: taken and given back.
@@ -45,6 +45,17 @@ fn help_names_every_command_and_hides_what_is_not_for_people() {
         assert!(out.lines().any(|line| line.trim_start().starts_with(command)), "{command} is not in\n{out}");
     }
     assert_eq!(std::fs::read_dir(state.path()).unwrap().count(), 0, "help wrote something");
+}
+
+#[test]
+fn a_reader_that_has_seen_enough_ends_it_without_a_word() {
+    let state = tempfile::tempdir().unwrap();
+    let recorded = concat!(env!("CARGO_MANIFEST_DIR"), "/../guard/tests/recorded/load.jsonl");
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let ended = gangline(state.path()).args(["guard", "score", recorded]).stdout(writer).output().unwrap();
+    let (code, _, err) = told(&ended);
+    assert_eq!((code, err.as_str()), (1, ""), "what was not finished is not done");
 }
 
 #[test]

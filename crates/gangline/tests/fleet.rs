@@ -109,7 +109,19 @@ fn a_fleet_beats_in_bad_weather_and_nothing_acknowledged_is_lost_to_a_kill() {
     let server = Server::start(&data, &["--allow-simulated"]);
     let url = format!("http://{}", server.address);
     let mut fleet = gangline();
-    fleet.args(["fleet", "run", &url, "--machines", "60", "--minutes", "1", "--spread", "1", "--json"]);
+    fleet.args([
+        "fleet",
+        "run",
+        &url,
+        "--machines",
+        "60",
+        "--minutes",
+        "1",
+        "--spread",
+        "1",
+        "--again",
+        "--json",
+    ]);
     fleet.args([
         "--http",
         "200",
@@ -126,6 +138,7 @@ fn a_fleet_beats_in_bad_weather_and_nothing_acknowledged_is_lost_to_a_kill() {
     assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
     let told: serde_json::Value = serde_json::from_slice(&ran.stdout).unwrap();
     assert_eq!(told["proved"].as_u64(), Some(60), "{told}");
+    assert_eq!(told["proved_again"].as_u64(), Some(60), "{told}");
     assert!(told["durable"].as_u64().is_some_and(|durable| durable > 30), "{told}");
     // Dropping it kills it.
     drop(server);

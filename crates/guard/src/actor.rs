@@ -4,7 +4,7 @@
 use gangline_types::{AccountId, Hash, KeyId, MachineId, SessionId, UnixSeconds};
 use gangline_wire::api::account::Role;
 
-use crate::Freezes;
+use crate::{Freezes, approval::Approval};
 
 /// One of the control plane's own background jobs, an actor under the same policy as everyone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -143,15 +143,22 @@ pub struct Actor {
     principal: Principal,
     freezes: Freezes,
     signed_in_at: Option<UnixSeconds>,
+    lacks_a_factor: bool,
+    approval: Option<Approval>,
 }
 
 impl Actor {
     pub(crate) fn of(principal: Principal, freezes: Freezes) -> Self {
-        Self { principal, freezes, signed_in_at: None }
+        Self { principal, freezes, signed_in_at: None, lacks_a_factor: false, approval: None }
     }
-    /// Somebody in a browser, with when they signed in.
-    pub(crate) fn signed_in(principal: Principal, freezes: Freezes, at: UnixSeconds) -> Self {
-        Self { principal, freezes, signed_in_at: Some(at) }
+    /// Somebody in a browser, with when they signed in, and whether with as many factors as they are asked for.
+    pub(crate) fn signed_in(
+        principal: Principal,
+        freezes: Freezes,
+        at: UnixSeconds,
+        is_enough: bool,
+    ) -> Self {
+        Self { principal, freezes, signed_in_at: Some(at), lacks_a_factor: !is_enough, approval: None }
     }
     /// Whoever shows nothing.
     pub fn nobody() -> Self {
@@ -165,9 +172,21 @@ impl Actor {
     pub fn principal(&self) -> &Principal {
         &self.principal
     }
+    /// The same with what was approved of what it asked for.
+    pub fn with_approval(self, approval: Approval) -> Self {
+        Self { approval: Some(approval), ..self }
+    }
+    /// What was approved of what it asked for.
+    pub(crate) fn approval(&self) -> Option<&Approval> {
+        self.approval.as_ref()
+    }
     /// What is frozen.
     pub(crate) fn freezes(&self) -> &Freezes {
         &self.freezes
+    }
+    /// Whether it is somebody in a browser who has shown one factor where two are asked for.
+    pub fn lacks_a_factor(&self) -> bool {
+        self.lacks_a_factor
     }
     /// When they signed in, if it is somebody in a browser.
     pub fn signed_in_at(&self) -> Option<UnixSeconds> {

@@ -1,7 +1,7 @@
 //! From shown credentials to an [`Actor`].
 
 use gangline_types::{AccountId, Hash, KeyId, MachineId, SessionId, UnixSeconds};
-use gangline_wire::{PublicKey, api::account::Role, api::enrol::KeyKind, sig::Claimed};
+use gangline_wire::{Good, PublicKey, Signed, api::account::Role, api::enrol::KeyKind, sig::Claimed};
 
 use crate::{Actor, Freezes, Fresh, Principal, Refusal};
 
@@ -28,6 +28,51 @@ pub struct KeyRecord {
     pub ends_at: Option<UnixSeconds>,
 }
 
+/// How a session began, and with that how many factors somebody showed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Began {
+    /// By a one-time link, which an operator has handed over: one factor.
+    Link,
+    /// By a password: one factor.
+    Password,
+    /// By a passkey, whose device verifies who uses it each time (PIN, finger, face): two factors.
+    Passkey,
+    /// By the identity provider.
+    Provider {
+        /// Whether it has signed that there were two factors; what it does not say is not assumed.
+        is_strong: bool,
+    },
+}
+
+impl Began {
+    /// Its word, without how strong it was.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Link => "link",
+            Self::Password => "password",
+            Self::Passkey => "passkey",
+            Self::Provider { .. } => "provider",
+        }
+    }
+    /// Whether two factors were shown.
+    pub const fn is_two_factors(self) -> bool {
+        match self {
+            Self::Link | Self::Password => false,
+            Self::Passkey => true,
+            Self::Provider { is_strong } => is_strong,
+        }
+    }
+}
+
+/// How many factors a network asks people for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Factors {
+    /// One is enough.
+    One,
+    /// Two; a session that began with one opens its own account's page, to add a passkey, and nothing else.
+    Two,
+}
+
 /// A session as the store has it.
 #[derive(Clone, Copy, Debug)]
 pub struct SessionRecord {
@@ -39,6 +84,8 @@ pub struct SessionRecord {
     pub role: Role,
     /// When it began: somebody signed in then.
     pub signed_in_at: UnixSeconds,
+    /// How.
+    pub began: Began,
 }
 
 /// A request as received.
@@ -62,6 +109,15 @@ pub struct HeadVerified {
 }
 
 impl HeadVerified {
+    /// Who signed the head. Nothing may be done for them before the body is found to be theirs.
+    pub fn principal(&self) -> &Principal {
+        &self.authenticated.principal
+    }
+    /// The whole request is verified, given the SHA-256 of its body as received.
+    pub fn with_digest(self, digest: &[u8; 32]) -> Result<Authenticated, Refusal> {
+        self.claimed.check_digest(digest).map_err(Refusal::BadSignature)?;
+        Ok(self.authenticated)
+    }
     /// The whole request is verified, given its body as received.
     pub fn with_body(self, body: &[u8]) -> Result<Authenticated, Refusal> {
         self.claimed.check_body(body).map_err(Refusal::BadSignature)?;
@@ -98,10 +154,14 @@ fn check(
     key: &PublicKey,
     parts: RequestParts<'_>,
     now: UnixSeconds,
+    good: Option<&Good>,
 ) -> Result<(), Refusal> {
-    claimed
-        .verify(key, parts.method, parts.authority, parts.path, parts.query)
-        .map_err(Refusal::BadSignature)?;
+    let RequestParts { method, authority, path, query } = parts;
+    let verified = match good {
+        Some(good) => claimed.verify_by(good, key, method, authority, path, query),
+        None => claimed.verify(key, method, authority, path, query),
+    };
+    verified.map_err(Refusal::BadSignature)?;
     // After the signature, so that a clock's skew is told only to the key's holder.
     let seconds = claimed.created.0.abs_diff(now.0);
     if seconds > SKEW_SECONDS_MAX {
@@ -114,6 +174,16 @@ fn check(
     Ok(())
 }
 
+/// The signature of a request's head, to be verified together with those of others; [`signed_by`] goes on with it.
+pub fn signature(
+    claimed: &Claimed,
+    record: Option<&KeyRecord>,
+    parts: RequestParts<'_>,
+) -> Result<Signed, Refusal> {
+    let record = record.ok_or(Refusal::UnknownKey(claimed.key))?;
+    Ok(claimed.signed(&record.public_key, parts.method, parts.authority, parts.path, parts.query))
+}
+
 /// Verifies the head of a request signed by an enrolled key. `record` is what the store has for `claimed.key`.
 pub fn signed(
     claimed: Claimed,
@@ -122,8 +192,20 @@ pub fn signed(
     now: UnixSeconds,
     freezes: &Freezes,
 ) -> Result<HeadVerified, Refusal> {
+    signed_by(claimed, record, parts, now, freezes, None)
+}
+
+/// The same where the signature was found good already.
+pub fn signed_by(
+    claimed: Claimed,
+    record: Option<&KeyRecord>,
+    parts: RequestParts<'_>,
+    now: UnixSeconds,
+    freezes: &Freezes,
+    good: Option<&Good>,
+) -> Result<HeadVerified, Refusal> {
     let record = record.ok_or(Refusal::UnknownKey(claimed.key))?;
-    check(&claimed, &record.public_key, parts, now)?;
+    check(&claimed, &record.public_key, parts, now, good)?;
     if let Some(at) = record.revoked_at {
         return Err(Refusal::RevokedKey { key: claimed.key, at });
     }
@@ -151,15 +233,17 @@ pub fn signed_by_new_key(
     now: UnixSeconds,
     freezes: &Freezes,
 ) -> Result<Actor, Refusal> {
-    check(claimed, key, parts, now)?;
+    check(claimed, key, parts, now, None)?;
     claimed.check_body(body).map_err(Refusal::BadSignature)?;
     Ok(Actor::of(Principal::NewKey(claimed.key), freezes.clone()))
 }
 
-/// The actor of a session that the store found by its secret.
-pub fn session(record: SessionRecord, freezes: &Freezes) -> Actor {
-    let SessionRecord { account, role, session, signed_in_at } = record;
-    Actor::signed_in(Principal::Person { account, role, session }, freezes.clone(), signed_in_at)
+/// The actor of a session that the store found by its secret, in a network that asks for so many factors.
+pub fn session(record: SessionRecord, freezes: &Freezes, asked: Factors) -> Actor {
+    let SessionRecord { account, role, session, signed_in_at, began } = record;
+    let is_enough = asked == Factors::One || began.is_two_factors();
+    let person = Principal::Person { account, role, session };
+    Actor::signed_in(person, freezes.clone(), signed_in_at, is_enough)
 }
 
 /// What an identity provider names in a token that it has signed.

@@ -50,8 +50,8 @@ freezable! {
     yes: RequestEnrolment = "request_enrolment", DecideEnrolment = "decide_enrolment", Invite = "invite",
         DescribeMachine = "describe_machine", LabelGpu = "label_gpu", RetireMachine = "retire_machine", Hire = "hire",
         RotateKey = "rotate_key";
-    no: ReadPublic, UseLink, UsePasskey, SignIn, EndSessions, ManageWaysIn, Beat, ProveGpu, Supply, UseCluster, ReleaseCluster, ReadAccount,
-        RevokeKey, Operate, Contain, Watch, Judge, TakeSnapshot, Reconcile, Project, Simulate;
+    no: ReadPublic, UseLink, UsePasskey, UsePassword, SignIn, EndSessions, ManageWaysIn, EndAccountSessions, Beat, ProveGpu, Supply, UseCluster, ReleaseCluster, ReadAccount,
+        RevokeKey, Operate, Contain, Freeze, Thaw, Restore, MoveCalibration, AskApproval, DecideApproval, DeclineApproval, Watch, Judge, TakeSnapshot, Reconcile, Project, Simulate, MoveBooks;
 }
 
 impl std::str::FromStr for Freezable {

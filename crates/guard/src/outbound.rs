@@ -132,6 +132,13 @@ pub struct Exceptions {
 #[error("`{0}` is no network; write one as 10.0.0.0/8, fd00::/8 or 192.0.2.7")]
 pub struct BadNetwork(pub String);
 
+/// A network as somebody wrote it.
+pub(crate) fn network(text: &str) -> Result<IpNet, BadNetwork> {
+    IpNet::from_str(text)
+        .or_else(|_| IpAddr::from_str(text).map(IpNet::from))
+        .map_err(|_| BadNetwork(text.chars().take(64).collect()))
+}
+
 impl Exceptions {
     /// These networks, each as `10.0.0.0/8`, `fd00::/8` or one address.
     ///
@@ -149,13 +156,8 @@ impl Exceptions {
         mut self,
         networks: impl IntoIterator<Item = &'a str>,
     ) -> Result<Self, BadNetwork> {
-        let read = |text: &str| {
-            IpNet::from_str(text)
-                .or_else(|_| IpAddr::from_str(text).map(IpNet::from))
-                .map_err(|_| BadNetwork(text.chars().take(64).collect()))
-        };
-        for network in networks {
-            self.networks.push(read(network)?);
+        for text in networks {
+            self.networks.push(network(text)?);
         }
         Ok(self)
     }

@@ -1,7 +1,7 @@
 //! The permit: proof, checked by the compiler, that policy allowed this actor this action on this
 //! resource. Only [`permit`] makes one, and every write of the store takes one by value.
 
-use gangline_types::UnixSeconds;
+use gangline_types::{ApprovalId, UnixSeconds};
 use gangline_wire::Action;
 
 use crate::{Actor, Principal, Refusal, audit::AuditEntry, care, policy, policy::Resource};
@@ -26,6 +26,7 @@ pub struct Permit<A: Act> {
     on: A::On,
     reason: &'static str,
     at: UnixSeconds,
+    approval: Option<ApprovalId>,
 }
 
 impl<A: Act> Permit<A> {
@@ -40,6 +41,10 @@ impl<A: Act> Permit<A> {
     /// When it was given.
     pub fn at(&self) -> UnixSeconds {
         self.at
+    }
+    /// The approval that it took, which the write uses up.
+    pub fn approval(&self) -> Option<ApprovalId> {
+        self.approval
     }
     /// What to write down.
     pub fn audit_entry(&self) -> AuditEntry {
@@ -58,13 +63,13 @@ impl<A: Act> Permit<A> {
 
 /// Asks policy, then whether the act takes more than its yes (see [`care`](crate::care)), and then whether what
 /// policy allows is frozen: in this order, so that neither tells anybody of what is none of their business. This is
-/// the one way to a permit, so no write can forget a sign-in or a freeze.
+/// the one way to a permit, so no write can forget a sign-in, an approval or a freeze.
 pub fn permit<A: Act>(actor: &Actor, on: A::On, at: UnixSeconds) -> Result<Permit<A>, Refusal> {
     let resource: Resource = on.clone().into();
     let reason = policy::decide(actor.principal(), A::ACTION, &resource)?;
-    care::check(actor, A::ACTION, &resource, at)?;
+    let approval = care::check(actor, A::ACTION, &resource, at)?;
     actor.freezes().check(actor.principal(), A::ACTION, at)?;
-    Ok(Permit { principal: *actor.principal(), on, reason, at })
+    Ok(Permit { principal: *actor.principal(), on, reason, at, approval })
 }
 
 /// The actions as types.
@@ -95,12 +100,16 @@ pub mod act {
         SignIn on on::Identity;
         /// See [`Action::UsePasskey`].
         UsePasskey on on::Network;
+        /// See [`Action::UsePassword`].
+        UsePassword on on::Network;
         /// See [`Action::ManageWaysIn`].
         ManageWaysIn on on::Account;
         /// See [`Action::EndSessions`].
         EndSessions on on::Identity;
+        /// See [`Action::EndAccountSessions`].
+        EndAccountSessions on on::Account;
         /// See [`Action::Invite`].
-        Invite on on::Network;
+        Invite on on::Invitation;
         /// See [`Action::DescribeMachine`].
         DescribeMachine on on::Machine;
         /// See [`Action::LabelGpu`].
@@ -129,6 +138,20 @@ pub mod act {
         Operate on on::Network;
         /// See [`Action::Contain`].
         Contain on on::Network;
+        /// See [`Action::Freeze`].
+        Freeze on on::Halt;
+        /// See [`Action::Thaw`].
+        Thaw on on::Freeze;
+        /// See [`Action::Restore`].
+        Restore on on::Restoration;
+        /// See [`Action::MoveCalibration`].
+        MoveCalibration on on::Calibration;
+        /// See [`Action::AskApproval`].
+        AskApproval on on::Account;
+        /// See [`Action::DecideApproval`].
+        DecideApproval on on::Approval;
+        /// See [`Action::DeclineApproval`].
+        DeclineApproval on on::Approval;
         /// See [`Action::Watch`].
         Watch on on::Network;
         /// See [`Action::Judge`].
@@ -141,5 +164,7 @@ pub mod act {
         Project on on::Network;
         /// See [`Action::Simulate`].
         Simulate on on::Network;
+        /// See [`Action::MoveBooks`].
+        MoveBooks on on::Network;
     }
 }

@@ -49,6 +49,9 @@ fn openly(who: &Principal, action: Action, what: &Resource) -> Refusal {
         (Principal::Person { .. }, Action::DecideEnrolment, Resource::Enrolment(_)) => {
             "an account that is no supplier's"
         }
+        (Principal::Person { role: Role::Operator, .. }, Action::DecideApproval, _) => {
+            "whoever may not decide on this act: who asked for it, or anybody else,"
+        }
         (Principal::NewKey(_), ..) => "a key that is not enrolled",
         (Principal::Vouched(_), ..) => "whoever has yet to sign in",
         (Principal::Machine { .. }, ..) => "a machine",

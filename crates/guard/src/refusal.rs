@@ -1,6 +1,7 @@
 //! Why something was refused: a stable code, a sentence, a hint, and how much of it the asker may know.
 
 use gangline_types::{FreezeId, KeyId, UnixSeconds};
+use gangline_wire::api::operate::Approver;
 
 /// Why a request was refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -68,6 +69,9 @@ pub enum Refusal {
     /// A passkey's answer that is not right.
     #[error("the passkey's answer cannot be believed: {0}")]
     BadPasskey(String),
+    /// A name or a password that is not right; which of them is not told.
+    #[error("that is no name and password of this network")]
+    BadPassword,
     /// The provider signed them in, but their claims hold no role of this network.
     #[error("the identity provider signed you in, but you have no role in this network")]
     NoRole,
@@ -79,6 +83,18 @@ pub enum Refusal {
     StepUp {
         /// Within these.
         minutes: u64,
+    },
+    /// May, but signed in with one factor where two are asked for.
+    #[error("this network asks for two factors, and you signed in with one")]
+    OneFactor,
+    /// May, but only once somebody has approved exactly this.
+    #[error("{}", match approver {
+        Approver::Oneself => "this takes your own confirmation in a browser",
+        Approver::Another | Approver::Alone => "this takes the approval of another operator",
+    })]
+    Unapproved {
+        /// Who has to; never [`Approver::Alone`], which the guard does not know of.
+        approver: Approver,
     },
     /// May not, and may know that it exists.
     #[error("{0} may not do this")]
@@ -125,9 +141,12 @@ impl Refusal {
             Self::NotVouched(_) => "not_vouched",
             Self::OtherSignIn => "other_sign_in",
             Self::BadPasskey(_) => "bad_passkey",
+            Self::BadPassword => "bad_password",
             Self::NoRole => "no_role",
             Self::OtherOrganisation => "other_organisation",
             Self::StepUp { .. } => "sign_in_again",
+            Self::OneFactor => "second_factor",
+            Self::Unapproved { .. } => "approval_needed",
             Self::Forbidden(_) => "forbidden",
             Self::Hidden => "not_found",
             Self::Frozen { .. } => "frozen",
@@ -137,8 +156,13 @@ impl Refusal {
     /// HTTP status: 401 who are you, 403 you may not, 404 none of your business, 429 not now.
     pub fn status(&self) -> u16 {
         match self {
-            Self::Forbidden(_) | Self::Csrf | Self::Frozen { .. } | Self::StepUp { .. } => 403,
-            Self::BadPasskey(_) | Self::OtherSignIn | Self::NoRole | Self::OtherOrganisation => 403,
+            Self::Forbidden(_) | Self::Csrf | Self::Frozen { .. } => 403,
+            Self::StepUp { .. } | Self::OneFactor | Self::Unapproved { .. } => 403,
+            Self::BadPassword
+            | Self::BadPasskey(_)
+            | Self::OtherSignIn
+            | Self::NoRole
+            | Self::OtherOrganisation => 403,
             // What back-channel logout asks for.
             Self::NotVouched(_) => 400,
             Self::Hidden => 404,
@@ -158,6 +182,9 @@ impl Refusal {
             Self::BadPasskey(_) => {
                 "try again; if a device was copied or restored, remove its passkey and add a new one"
             }
+            Self::BadPassword => {
+                "try again, or ask the operator for a one-time link and set another password"
+            }
             Self::OtherSignIn => "start signing in again, and finish within ten minutes in the same browser",
             Self::NoRole => {
                 "ask whoever manages accounts at the provider for a role that the operator of this network has mapped"
@@ -175,6 +202,12 @@ impl Refusal {
             }
             Self::StepUp { .. } => {
                 "sign in again by a passkey, the provider or a one-time link, then do it once more"
+            }
+            Self::OneFactor => {
+                "sign in with a passkey; if you have none, add one on the page of your account first"
+            }
+            Self::Unapproved { .. } => {
+                "ask for it once more and have it approved under Approvals in the console"
             }
             Self::Csrf => "load the page again and send its form",
             _ => return None,

@@ -6,7 +6,7 @@ use gangline_types::{PasskeyId, SessionId, UnixSeconds};
 
 use crate::{
     chrome::{Chrome, draw},
-    ui,
+    paths, ui,
 };
 
 /// What the page shows.
@@ -14,8 +14,12 @@ use crate::{
 pub struct AccountView {
     /// The time the page is drawn for.
     pub now: UnixSeconds,
+    /// Whether two factors are asked for, and whoever looks has shown one: adding a passkey is all they can do.
+    pub lacks_a_factor: bool,
     /// Name of the account; may be empty.
     pub name: String,
+    /// Where people sign in with passwords: the name that goes with this account's, if it has one.
+    pub password: Option<Option<String>>,
     /// Origin at which passkeys work; `None` where browsers have none.
     pub passkeys_at: Option<String>,
     /// The account's passkeys, newest first.
@@ -42,7 +46,7 @@ pub struct PasskeyRow {
 pub struct SessionRow {
     /// Its id.
     pub id: SessionId,
-    /// How it began: `link`, `provider` or `passkey`.
+    /// How it began: `link`, `provider`, `passkey` or `password`.
     pub how: String,
     /// When.
     pub created_at: UnixSeconds,

@@ -80,8 +80,12 @@ pub struct Chrome {
     pub provider: Option<String>,
     /// Origin at which passkeys work; `None` where browsers have none.
     pub passkeys_at: Option<String>,
+    /// Whether people sign in with passwords here.
+    pub passwords: bool,
     /// A sentence at the top of every page that says what is simulated, in a demonstration.
     pub banner: Option<String>,
+    /// What the last form did, told once above the page.
+    pub done: Option<crate::Done>,
 }
 
 impl Chrome {

@@ -14,6 +14,19 @@ use crate::{
     paths, ui,
 };
 
+/// How far witnesses have cosigned the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cosigned {
+    /// Entries of the newest checkpoint that most of them have cosigned.
+    pub entries: u64,
+    /// How many have cosigned that.
+    pub witnesses: u64,
+    /// How many are asked.
+    pub asked: u64,
+    /// When the first of them did; none if none has.
+    pub at: Option<UnixSeconds>,
+}
+
 /// What the explorer shows.
 #[derive(Clone, Debug)]
 pub struct ExplorerView {
@@ -35,6 +48,8 @@ pub struct ExplorerView {
     pub season: Option<PublicSeason>,
     /// Latest snapshots, newest first.
     pub snapshots: Vec<PublicSnapshot>,
+    /// How far the log is cosigned; none where no witness is asked.
+    pub cosigned: Option<Cosigned>,
 }
 
 /// GPUs of one model.

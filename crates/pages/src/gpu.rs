@@ -3,7 +3,7 @@
 
 use askama::Template;
 use gangline_types::{
-    AdapterKind, Hour, UnixSeconds, UptimeHour,
+    AdapterKind, Hour, Text, UnixSeconds, UptimeHour,
     public::{PublicEntry, PublicGpu, PublicProof, PublicSnapshot, PublicUptime},
 };
 
@@ -28,6 +28,8 @@ pub struct GpuView {
     pub proofs: Vec<ProofRow>,
     /// Its epochs, newest first.
     pub epochs: Vec<EpochRow>,
+    /// Appeals against its standing, newest first.
+    pub appeals: Vec<AppealRow>,
     /// Its shares of the last periods, newest first.
     pub shares: Vec<ShareRow>,
 }
@@ -39,6 +41,21 @@ pub struct ProofRow {
     pub proof: PublicProof,
     /// Path of its transcript as JSON in the API.
     pub transcript_href: String,
+}
+
+/// One appeal.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AppealRow {
+    /// What became of it, in a word.
+    pub state: &'static str,
+    /// When it was opened.
+    pub opened_at: UnixSeconds,
+    /// Path of the re-run's transcript, once it was answered.
+    pub transcript_href: Option<String>,
+    /// How many verifiers must agree.
+    pub quorum: u64,
+    /// Every verifier and what it found; none while it has not spoken.
+    pub verifiers: Vec<(Text<64>, Option<bool>)>,
 }
 
 /// One epoch and where its transcript is.

@@ -19,9 +19,13 @@
 //! | POST `/approve` | `enrolment`, `decision` (`approve`, `deny`) | [`approve`] |
 //! | POST `/console/invite` | `role` (`supplier`, `renter`, `operator`) and `name`, or `account` | [`operator`] |
 //! | GET `/console/security` | `freeze`, or `who`, `action`, `code`, `hours` | [`security`] |
+//! | GET `/console/security/acts` | `who`, `action`, `on`, `hours`, `until` | [`acts`] |
 //! | POST `/console/security/incidents/{incident}` | `state` (`acknowledged`, `closed`) | [`security`] |
 //! | POST `/console/security/freezes` | `target`, `reason`, `hours` | [`security`] |
 //! | POST `/console/security/freezes/{freeze}/lift` | | [`security`] |
+//! | POST `/console/security/deliveries/{delivery}/send` | | [`security`] |
+//! | POST `/console/approvals/{approval}` | `decision` (`approve`, `decline`) | [`approvals`] |
+//! | POST `/console/accounts/{account}/sessions/end` | | [`operator`] |
 //! | POST `/console/keys/{key}/revoke` | | [`operator`], [`supplier`], [`renter`] |
 //! | POST `/console/gpus/{gpu}/label` | `label` | [`supplier`] |
 //! | POST `/console/clusters/{cluster}/release` | | [`renter`] |
@@ -33,12 +37,14 @@ mod assets;
 mod chart;
 mod chrome;
 mod console;
+mod done;
 mod enter;
 mod error;
 mod explorer;
 mod gpu;
 mod heat;
 mod inert;
+mod mail;
 pub mod paths;
 mod snapshots;
 mod ui;
@@ -50,13 +56,15 @@ pub use assets::{Asset, CSP, assets, compressed};
 pub use chart::{Point, Series};
 pub use chrome::{Chrome, Role, Theme};
 pub use console::{
-    AccountRow, ClusterRow, FreezeRow, FreshLink, IncidentRow, KeyRow, MachineCounts, MachineRow,
-    MachineState, Notice, OperatorView, ReceiptRow, RefusalRow, RenterView, SecurityView, SignInView,
-    Statement, StatementLine, StopPreview, SupplierView, operator, renter, security, sign_in, sign_out,
-    supplier,
+    AccountRow, ActRow, ActsView, ApprovalRow, ApprovalState, ApprovalsView, ClusterRow, DeliveryRow,
+    FreezeRow, FreshLink, IncidentRow, KeyRow, MachineCounts, MachineRow, MachineState, OperatorView,
+    ReceiptRow, RefusalRow, RenterView, SecurityView, SignInView, Statement, StatementLine, StopPreview,
+    SupplierView, WitnessRow, acts, approvals, operator, renter, security, sign_in, sign_out, supplier,
 };
+pub use done::Done;
 pub use enter::{EnterView, enter};
 pub use error::{ErrorView, error};
-pub use explorer::{ExplorerView, GpuFilter, ModelRow, explorer};
-pub use gpu::{EpochRow, GpuView, ProofRow, ShareRow, gpu};
+pub use explorer::{Cosigned, ExplorerView, GpuFilter, ModelRow, explorer};
+pub use gpu::{AppealRow, EpochRow, GpuView, ProofRow, ShareRow, gpu};
+pub use mail::{MailIncident, MailView, mail};
 pub use snapshots::{SnapshotView, SnapshotsView, snapshot, snapshots};

@@ -13,6 +13,10 @@ pub const SIGN_IN: &str = "/signin";
 pub const CONSOLE: &str = "/console";
 /// The operator's security page.
 pub const SECURITY: &str = "/console/security";
+/// The operator's search of permitted acts.
+pub const ACTS: &str = "/console/security/acts";
+/// Dangerous acts that were asked for.
+pub const APPROVALS: &str = "/console/approvals";
 /// Ways into one's own account.
 pub const ACCOUNT: &str = "/account";
 /// Approving a new key.

@@ -209,6 +209,12 @@ pub(crate) fn time(at: impl Borrow<UnixSeconds>) -> Safe<Moment> {
     Safe(Moment { at: at.borrow().0, seconds: true, before: None })
 }
 
+/// `2026-11-22 13:40:59 UTC`, as plain text.
+pub(crate) fn utc(at: impl Borrow<UnixSeconds>) -> String {
+    let at = at.borrow().0;
+    format!("{} {:02}:{:02}:{:02} UTC", date(at / 86_400), at / 3_600 % 24, at / 60 % 60, at % 60)
+}
+
 /// `2026-11-22 13:40 UTC`.
 pub(crate) fn minute(at: impl Borrow<Minute>) -> Safe<Moment> {
     Safe(Moment { at: at.borrow().start().0, seconds: false, before: None })

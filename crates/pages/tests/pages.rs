@@ -227,10 +227,20 @@ fn the_policy_allows_nothing_inline_and_nobody_else() {
 }
 
 #[test]
-fn the_explorer_tells_three_counts_apart() {
-    let page = explorer(&Chrome::default(), &explorer_view(&Words(None), 50));
+fn the_explorer_and_every_console_tell_three_counts_apart() {
+    let (chrome, words) = (Chrome::default(), Words(None));
+    let page = explorer(&chrome, &explorer_view(&words, 50));
     for (name, value) in [("connected", "5,872"), ("proven", "5,214"), ("rentable", "3,391")] {
-        assert!(page.contains(&format!("data-live=\"{name}\">{value}<")), "{name}");
+        let others = [operator(&chrome, &operator_view(&words)), renter(&chrome, &renter_view(&words))];
+        for page in others.iter().chain([&page]) {
+            assert!(page.contains(&format!("data-live=\"{name}\">{value}<")), "{name}");
+        }
+        // A supplier without machines has nothing else to follow, so theirs are as they were drawn.
+        let supplier = supplier(&chrome, &supplier_view(&words));
+        assert!(
+            supplier.to_lowercase().contains(&format!("<h2>{name}</h2><p class=\"big\">{value}<")),
+            "{name}"
+        );
     }
     assert!(page.contains("software device"), "a software device is called one");
     assert!(page.contains("/?after=cursor-1#gpus"), "the next page");

@@ -34,7 +34,7 @@ fn main() -> Result<(), Failure> {
     // What a GPU of 192 GB is asked, over less memory: the verifier does not notice.
     let asked = Params::of_gpu(192 << 30);
     let mut of_gpu = asked;
-    (of_gpu.memory.blocks, of_gpu.walk.units, of_gpu.walk.segments) = (1 << 16, 4096, 1);
+    (of_gpu.memory.blocks, of_gpu.walk.units) = (of_gpu.memory.regions * 2048, 64);
     (of_gpu.alu.units, of_gpu.alu.segments) = (1024, 2);
     let mut bytes_most = 0;
     let sizes = [
@@ -54,7 +54,7 @@ fn main() -> Result<(), Failure> {
             println!("  600,000 of these an hour take {:.1} cores", seconds * 600_000.0 / 3600.0);
         }
     }
-    bytes_most = bytes_most.max(asked.with_matrix(Params::MATRIX).transcript_bytes() as usize);
+    bytes_most = bytes_most.max(asked.with_matrices().transcript_bytes() as usize);
     rows.push(row("transcript_bytes", bytes_most as f64, 1_200_000.0));
 
     let mut most_seconds: f64 = 0.0;

@@ -14,18 +14,21 @@
 //! 2. the prover multiplies a chain of matrices and answers with a [`Commitment`]: one Merkle root
 //!    a step. Here the verifier's clock stops;
 //! 3. only now the verifier reveals a nonce;
-//! 4. the prover answers with an [`Opening`], and [`verify`] judges.
+//! 4. the prover answers with an [`Opening`], and [`verify`] judges. The worker signs the whole with the [`GpuKey`]; who it
+//!    is from can be told offline by [`Signed::check`].
 
 mod chacha;
 pub mod epoch;
 mod field;
 #[cfg(feature = "gpu")]
 pub mod gpu;
+mod key;
 mod packed;
 mod par;
 mod params;
 mod product;
 mod prove;
+mod signed;
 mod transcript;
 mod tree;
 mod verify;
@@ -33,7 +36,9 @@ mod verify;
 #[cfg(test)]
 mod tests;
 
+pub use key::{GpuKey, GpuPublicKey, NotTheirs, Signature};
 pub use params::{MatrixParams, ParamsError};
 pub use prove::{CpuProver, Prover, ProverError};
+pub use signed::Signed;
 pub use transcript::{Challenge, Commitment, Opening, StepOpening, binding, drawn_rows};
 pub use verify::{Rejection, Verified, verify};

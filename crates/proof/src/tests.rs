@@ -6,12 +6,13 @@ use gangline_types::{GpuId, Hash};
 use proptest::prelude::*;
 
 use crate::{
-    Challenge, Commitment, CpuProver, MatrixParams, Opening, ParamsError, Prover, ProverError, Rejection,
-    StepOpening, Verified, binding,
+    Challenge, Commitment, CpuProver, GpuKey, MatrixParams, NotTheirs, Opening, ParamsError, Prover,
+    ProverError, Rejection, Signed, StepOpening, Verified, binding,
     chacha::Key,
     field,
     product::multiply,
     prove::{Held, Step, operands},
+    signed,
     transcript::{Draw, step_key},
     verify,
 };
@@ -455,6 +456,8 @@ fn the_example_of_the_specification() {
     let opening = open_with_own_y(&held, &nonce);
     let draw = Draw::new(&challenge.digest(), &held.commitment.roots, &nonce);
     let rows = draw.rows(&challenge.params, opening.steps.iter().map(|s| s.y.as_slice()));
+    // Only for its hash: a proof that is signed is bound to the key that signs.
+    let signed = signed::digest(&challenge, &held.commitment, &nonce, &opening);
     let got = [
         ("binding", challenge.binding.to_string()),
         ("challenge digest", challenge.digest().to_string()),
@@ -468,12 +471,56 @@ fn the_example_of_the_specification() {
         ("rows of step 0", format!("{:?}", rows[0])),
         ("rows of step 1", format!("{:?}", rows[1])),
         ("first sibling of step 1", opening.steps[1].paths[0].to_string()),
+        ("what a key signs of it", signed.to_string()),
     ];
     let specification = include_str!("../../../docs/PROOF.md");
     for (what, value) in got {
         let line = format!("| {what} | `{value}` |");
         assert!(specification.contains(&line), "docs/PROOF.md has no line {line}");
     }
+}
+
+fn gpu() -> GpuId {
+    GpuId::from_bytes([2; 16])
+}
+
+/// An honest proof bound to the key of [`gpu`] on a machine, with its nonce.
+fn bound_to(machine: u8) -> (GpuKey, Held, Hash, Opening) {
+    let key = GpuKey::derive(&[machine; 32], gpu());
+    let held = committed(&Challenge { binding: key.binding(), ..challenge(64, 2, 3) }, |_, _| {});
+    let opening = open_with_own_y(&held, &nonce(1));
+    (key, held, nonce(1), opening)
+}
+
+#[test]
+fn a_signature_is_of_one_key_over_one_proof() {
+    let (key, held, nonce, opening) = bound_to(1);
+    let sign = |key: &GpuKey| Signed {
+        key: key.public(),
+        signature: key.sign_matrix(&held.challenge, &held.commitment, &nonce, &opening),
+    };
+    let check = |signed: &Signed, gpu| signed.check(gpu, &held.challenge, &held.commitment, &nonce, &opening);
+    let right = sign(&key);
+    assert_eq!(check(&right, gpu()), Ok(()));
+    // The other two of the three that belong together: another key, also where it says to be this one, and another GPU.
+    let other = sign(&GpuKey::derive(&[9; 32], gpu()));
+    assert_eq!(check(&other, gpu()), Err(NotTheirs::Binding));
+    let as_ours = Signed { key: key.public(), ..other };
+    assert_eq!(check(&as_ours, gpu()), Err(NotTheirs::Signature));
+    assert_eq!(check(&right, GpuId::from_bytes([3; 16])), Err(NotTheirs::Binding));
+    // Another machine's opening.
+    let (_, _, _, of_another) = bound_to(2);
+    let copied = right.check(gpu(), &held.challenge, &held.commitment, &nonce, &of_another);
+    assert_eq!(copied, Err(NotTheirs::Signature));
+    // Items that move from one vector to the next are another statement: each has its length before it.
+    let digest = |opening: &Opening| signed::digest(&held.challenge, &held.commitment, &nonce, opening);
+    let mut moved = opening.clone();
+    let last = moved.steps[0].y.pop().unwrap();
+    moved.steps[0].rows.splice(0..0, [last as i32, (last >> 32) as i32]);
+    assert_ne!(digest(&moved), digest(&opening));
+    let mut fewer = held.commitment.clone();
+    fewer.roots.pop();
+    assert_ne!(signed::digest(&held.challenge, &fewer, &nonce, &opening), digest(&opening));
 }
 
 static HONEST: LazyLock<(Held, Opening)> = LazyLock::new(|| {
@@ -532,6 +579,40 @@ proptest! {
         if what == 5 {
             prop_assert_eq!(rejection.code(), "element_not_reduced");
         }
+    }
+
+    #[test]
+    fn no_bit_of_a_signed_proof_can_be_flipped(place in any::<prop::sample::Index>(), which in 0..10) {
+        let (key, held, mut nonce, mut opening) = bound_to(1);
+        let (mut challenge, mut commitment, mut of) = (held.challenge, held.commitment, gpu());
+        let signature = key.sign_matrix(&challenge, &commitment, &nonce, &opening);
+        let mut signed = Signed { key: key.public(), signature };
+        let flip = |hash: &mut Hash| {
+            let bit = place.index(256);
+            hash.0[bit / 8] ^= 1 << (bit % 8);
+        };
+        match which {
+            0 => flip(&mut signed.key.0),
+            1 => flip(&mut nonce),
+            2 => flip(&mut challenge.beacon),
+            3 => flip(&mut challenge.binding),
+            4 => flip(place.get_mut(&mut commitment.roots)),
+            5 => *place.get_mut(&mut opening.steps[0].y) ^= 1 << place.index(64),
+            6 => *place.get_mut(&mut opening.steps[1].rows) ^= 1 << place.index(32),
+            7 => flip(place.get_mut(&mut opening.steps[1].paths)),
+            8 => {
+                let mut id = *of.as_bytes();
+                id[place.index(16)] ^= 1 << place.index(8);
+                of = GpuId::from_bytes(id);
+            }
+            _ => {
+                let mut text = serde_json::to_string(&signed.signature).unwrap().into_bytes();
+                let at = 1 + place.index(85);
+                text[at] = if text[at] == b'A' { b'B' } else { b'A' };
+                signed.signature = serde_json::from_slice(&text).unwrap();
+            }
+        }
+        prop_assert!(signed.check(of, &challenge, &commitment, &nonce, &opening).is_err());
     }
 
     #[test]

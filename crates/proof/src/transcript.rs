@@ -10,8 +10,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::{MatrixParams, chacha::Key, field, packed};
 
-/// What a proof is bound to: one GPU of the machine that holds one key. It names neither; only who
-/// already knows both can recompute it.
+/// What a proof of a worker that does not sign is bound to: one GPU of the machine that holds one key. It names neither; only who
+/// already knows both can recompute it. One that will be signed is bound to the key of its GPU ([`crate::GpuPublicKey::binding`]).
 pub fn binding(machine_public_key: &[u8; 32], gpu: GpuId) -> Hash {
     blake3::Hasher::new_derive_key("gangline 2026 proof binding of a machine key and a GPU")
         .update(machine_public_key)
@@ -28,7 +28,7 @@ pub struct Challenge {
     pub params: MatrixParams,
     /// Fresh and unpredictable: nothing can be computed before it is known.
     pub beacon: Hash,
-    /// Whose proof it is, from [`binding`].
+    /// Whose proof it is, from [`crate::GpuPublicKey::binding`], or from [`binding`] where the worker does not sign.
     pub binding: Hash,
 }
 

@@ -48,17 +48,25 @@ struct Times {
     /// All reads from the host's memory instead.
     host: f64,
     alu: f64,
+    /// Visits to a region in both walks.
+    visits: f64,
+    /// All regions fetched whole for all their visits.
+    fetched: f64,
 }
 
 impl Times {
     fn of(device: &Device, params: &Params) -> Self {
         let blocks_per_second = device.operations / (f64::from(params.memory.rounds) * ROUND);
+        let visits =
+            2 * params.walk.segments * params.walk.steps / params.memory.regions / params.memory.stay;
         Self {
             fill: f64::from(params.memory.blocks) / blocks_per_second,
             reads: params.reads() as f64 / device.reads,
             recomputed: params.reads() as f64 / blocks_per_second,
             host: params.reads() as f64 / device.host_reads,
             alu: params.alu.total_steps() as f64 * ALU_STEP / device.operations,
+            visits: f64::from(visits),
+            fetched: f64::from(visits) * f64::from(params.memory.blocks) / (2.0 * device.host_reads),
         }
     }
     fn honest(&self) -> f64 {
@@ -68,6 +76,15 @@ impl Times {
     /// read: the best that can be done.
     fn recomputing(&self, share: f64) -> f64 {
         (1.0 - share) * self.fill + f64::max((1.0 - share) * self.reads, share * self.recomputed) + self.alu
+    }
+    /// Regions that make up a share are filled anew for every visit.
+    fn refilling(&self, share: f64) -> f64 {
+        (1.0 - share) * self.fill + self.reads + share * self.visits * self.fill + self.alu
+    }
+    /// Regions that make up a share are fetched whole from the host's memory for every visit, at all that the bus gives,
+    /// while others are walked over.
+    fn fetching(&self, share: f64) -> f64 {
+        self.fill + f64::max(self.reads, share * self.fetched) + self.alu
     }
     /// A share lies in the host's memory and is read over the bus, at the same time as the others.
     fn spilling(&self, share: f64) -> f64 {
@@ -114,6 +131,10 @@ fn claiming_a_quarter_more_memory_is_late_on_every_device() {
         assert!(times.recomputing(1.0) > 2.0 * deadline, "{name}");
         assert!(not_held < 0.2, "{name}: {not_held}");
         assert!(at_host < 0.2, "{name}: {at_host}");
+        let (refilled, fetched) =
+            (hidden(deadline, |s| times.refilling(s)), hidden(deadline, |s| times.fetching(s)));
+        assert!(refilled < 0.2, "{name}: {refilled}");
+        assert!(fetched < 0.2, "{name}: {fetched}");
         // In between nothing is cheaper.
         assert!((200..=1000).all(|i| times.recomputing(f64::from(i) / 1000.0) > deadline), "{name}");
     }

@@ -4,10 +4,7 @@ use std::{ops::ControlFlow, time::Instant};
 
 use gangline_proof::{
     MatrixParams,
-    epoch::{
-        ChainParams, Challenge, CpuProver, GpuKey, MemoryParams, Params, Part, Progress, Prover, ProverError,
-        verify,
-    },
+    epoch::{Challenge, CpuProver, GpuKey, Params, Part, Progress, Prover, ProverError, SIZES, verify},
     gpu::{Adapter, EpochProver, Route, adapters},
 };
 use gangline_types::{GpuId, Hash};
@@ -35,38 +32,7 @@ fn challenge(params: Params) -> Challenge {
     }
 }
 
-const SMALL: Params = Params {
-    memory: MemoryParams { blocks: 1024, rounds: 8 },
-    walk: ChainParams { units: 128, segments: 3, steps: 8, opened: 6 },
-    alu: ChainParams { units: 64, segments: 2, steps: 9, opened: 5 },
-    matrix: Some(MatrixParams { n: 64, steps: 2, rows: 3 }),
-};
-
-/// Sizes at which something changes: leaves of one chunk and of several (63, 64 and 255 segments are 1,016, 1,032 and
-/// 4,088 bytes; rows of 256, 1,088 and 4,096 are 1, 5 and 17 chunks), memory that is no multiple of the buffers, units
-/// that are no power of two.
-const SIZES: [Params; 5] = [
-    SMALL,
-    Params {
-        memory: MemoryParams { blocks: 64 * 37, rounds: 5 },
-        walk: ChainParams { units: 192, segments: 63, steps: 2, opened: 16 },
-        alu: ChainParams { units: 64, segments: 64, steps: 3, opened: 9 },
-        matrix: Some(MatrixParams { n: 256, steps: 1, rows: 8 }),
-    },
-    Params {
-        memory: MemoryParams { blocks: 4096, rounds: 480 },
-        walk: ChainParams { units: 64, segments: 255, steps: 1, opened: 7 },
-        alu: ChainParams { units: 128, segments: 1, steps: 1 << 15, opened: 4 },
-        matrix: Some(MatrixParams { n: 1088, steps: 2, rows: 4 }),
-    },
-    Params {
-        memory: MemoryParams { blocks: 1 << 16, rounds: 16 },
-        walk: ChainParams { units: 4096, segments: 2, steps: 128, opened: 8 },
-        alu: ChainParams { units: 1024, segments: 4, steps: 256, opened: 8 },
-        matrix: None,
-    },
-    SMALL,
-];
+const SMALL: Params = SIZES[0];
 
 #[test]
 fn every_adapter_agrees_with_the_processor_bit_for_bit() {
@@ -75,7 +41,7 @@ fn every_adapter_agrees_with_the_processor_bit_for_bit() {
         let mut gpu = EpochProver::open(adapter.index).unwrap();
         assert_eq!(gpu.adapter(), &adapter);
         let mut cpu = CpuProver::new();
-        for (i, params) in SIZES.into_iter().enumerate() {
+        for (i, params) in SIZES.into_iter().chain([SMALL]).enumerate() {
             // Both routes; one buffer at first, then as many as 64 KiB pieces make.
             gpu.set_route(if i % 2 == 0 { Route::Int8 } else { Route::F32 });
             if i == 1 {

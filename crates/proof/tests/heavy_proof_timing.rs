@@ -24,6 +24,10 @@ const ROLE: &str = "GANGLINE_TEST_ROLE";
 const TEST: &str = "cheats_with_right_bits_are_too_slow";
 /// The deadline is so many times the median of one device alone.
 const TOLERANCE: f64 = 1.15;
+/// Where one device alone takes so many times as long as a moment before, something else has started or ended.
+const NOISE: f64 = 1.1;
+/// So often it is measured again.
+const ROUNDS_MAX: u32 = 6;
 
 #[test]
 fn cheats_with_right_bits_are_too_slow() {
@@ -138,8 +142,7 @@ fn sharing_a_device() {
     let best = |tries: usize, identities: &dyn Fn() -> Vec<Identity>| {
         (0..tries).map(|_| together(identities())).fold(f64::INFINITY, f64::min)
     };
-    let alone = best(3, &|| vec![Identity::start(0, Some(&one))]);
-    println!("one device, one identity: {alone:.2} s");
+    let alone = || best(2, &|| vec![Identity::start(0, Some(&one))]);
     let listed_twice: &dyn Fn() -> Vec<Identity> =
         &|| (0..2).map(|i| Identity::start(i, Some(&thrice))).collect();
     let two_machines: &dyn Fn() -> Vec<Identity> =
@@ -150,9 +153,24 @@ fn sharing_a_device() {
         ("two machines relaying to one device", two_machines),
         ("three GPUs claimed, one present", three),
     ] {
-        let shared = best(2, identities);
-        println!("{name}: {shared:.2} s, {:.2} x", shared / alone);
-        assert!(shared > TOLERANCE * alone, "{name}: {shared} against {alone} s alone is in time");
+        // Other programs slow both sides alike, unless one starts or ends between them: so alone is measured before and after, the
+        // slower of the two counts, and where they differ nothing was learned.
+        for round in 1.. {
+            let (before, shared, after) = (alone(), best(2, identities), alone());
+            let (faster, slower) = (before.min(after), before.max(after));
+            println!(
+                "{name}: {shared:.2} s, {:.2} x of {before:.2} s before and {after:.2} s after",
+                shared / slower
+            );
+            if shared > TOLERANCE * slower {
+                break;
+            }
+            let noise = slower / faster;
+            assert!(
+                noise > NOISE && round < ROUNDS_MAX,
+                "{name}: {shared} against {slower} s alone is in time ({noise:.2} x between two runs alone, round {round})"
+            );
+        }
     }
     std::fs::remove_dir_all(&dir).expect("the folder");
 }

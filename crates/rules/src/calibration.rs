@@ -72,6 +72,16 @@ impl Entry {
     }
 }
 
+/// The median, in milliseconds, that a deadline was made of ([`Entry::deadline_millis`]), or at most two less.
+pub fn median_of_deadline(deadline_millis: u64) -> u64 {
+    let permille_below = TOLERANCE + 250;
+    // Up to four round trips, a quarter of the median was added; beyond, the round trip.
+    if deadline_millis <= times(4 * ROUND_TRIP_MILLIS, permille_below) {
+        return ratio(deadline_millis, permille_below);
+    }
+    ratio(deadline_millis.saturating_sub(ROUND_TRIP_MILLIS), TOLERANCE)
+}
+
 /// A version of all medians.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -448,6 +458,13 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn a_median_is_found_again_in_its_deadline(median_millis in 1..100_000_000u64) {
+            let deadline = Entry { key: key("card"), accounts: 5, median_millis }.deadline_millis();
+            let found = median_of_deadline(deadline);
+            prop_assert!(found <= median_millis && found + 2 >= median_millis, "{found} of {median_millis}");
+        }
+
         /// Fewer than half of the accounts, whatever they say, leave the median between two honest ones.
         #[test]
         fn a_minority_of_accounts_cannot_move_a_deadline_beyond_the_honest(

@@ -1,9 +1,8 @@
 //! A snapshot's entries as they are hashed and kept: records of one length, 64 to a group.
 //!
-//! A group is a leaf of the snapshot's tree. Hashing 64 entries at once costs a sixth of hashing each alone, and
-//! a group is a page of a disk; who shows one entry shows its group.
+//! A group is a leaf of the snapshot's tree and about a page of a disk; who shows one entry shows its group.
 
-use gangline_types::{GpuId, Hash, MicroCredits, ProofId, Standing, public::PublicEntry};
+use gangline_types::{GpuId, MicroCredits, ProofId, Standing, public::PublicEntry};
 
 /// Entries in a group; the last one may have fewer.
 pub const GROUP: usize = 64;
@@ -18,14 +17,12 @@ pub struct Group<'a> {
     pub first: GpuId,
     /// Its records, one after another.
     pub records: &'a [u8],
-    /// Its leaf of the tree.
-    pub hash: Hash,
 }
 
 const STANDINGS: [Standing; 5] =
     [Standing::Unproven, Standing::Proven, Standing::Suspect, Standing::Quarantined, Standing::Retired];
 
-fn standing_code(standing: Standing) -> u8 {
+pub(crate) fn standing_code(standing: Standing) -> u8 {
     match standing {
         Standing::Unproven => 0,
         Standing::Proven => 1,
@@ -35,7 +32,12 @@ fn standing_code(standing: Standing) -> u8 {
     }
 }
 
+pub(crate) fn standing_of(code: u8) -> Option<Standing> {
+    STANDINGS.get(usize::from(code)).copied()
+}
+
 /// One entry, every field at a fixed place.
+#[inline(always)]
 pub(crate) fn record(entry: &PublicEntry) -> [u8; RECORD_BYTES] {
     let mut bytes = [0; RECORD_BYTES];
     bytes[..16].copy_from_slice(entry.gpu.as_bytes());
@@ -61,7 +63,7 @@ fn unrecord(bytes: &[u8]) -> Option<PublicEntry> {
     let long = |at: usize| Some(u64::from_le_bytes(bytes.get(at..at + 8)?.try_into().ok()?));
     let entry = PublicEntry {
         gpu: GpuId::from_bytes(id(0)?),
-        standing: *STANDINGS.get(usize::from(*bytes.get(16)?))?,
+        standing: standing_of(*bytes.get(16)?)?,
         matrix_mmacs: long(17)?,
         proof: if *bytes.get(25)? == 1 { Some(ProofId::from_bytes(id(26)?)) } else { None },
         minutes: u32::from_le_bytes(bytes.get(42..46)?.try_into().ok()?),

@@ -4,6 +4,8 @@
 //! Knows no I/O, no clock, no randomness, no storage and no network, and decides nothing about money or
 //! standing with floats.
 
+pub mod appeals;
+pub mod bells;
 pub mod calibration;
 pub mod classify;
 pub mod epochs;
@@ -15,9 +17,11 @@ pub mod metering;
 pub mod months;
 pub mod placement;
 pub mod reference;
+pub mod relabel;
 pub mod robust;
 pub mod roc;
 pub mod shares;
 pub mod snapshot;
+pub mod spans;
 pub mod standing;
 pub mod uptime;

@@ -1,10 +1,36 @@
 //! A budget split by weight into whole millionths of a credit that sum to it exactly.
 //!
-//! Knows only ids and weights: not what a weight is made of, nor who owns what.
+//! Knows only ids, weights and standings: not what a weight is made of, nor who owns what.
 
 use std::cmp::Reverse;
 
-use gangline_types::{GpuId, MicroCredits, Share};
+use gangline_types::{GpuId, MicroCredits, Share, Standing};
+
+/// What one GPU has of the shares of its snapshots, taken in order. A share of a suspect GPU is held until the GPU is
+/// proven again, and then paid in full; only fraud loses what is held, and nothing loses what was paid.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Purse {
+    /// Paid, in millionths of a credit.
+    pub paid: u64,
+    /// Held, in millionths of a credit.
+    pub held: u64,
+}
+
+impl Purse {
+    /// Takes the share of the next snapshot in, in which the GPU stood like this.
+    pub fn take(&mut self, standing: Standing, share: Share) {
+        match standing {
+            Standing::Proven => {
+                self.paid = self.paid.saturating_add(self.held).saturating_add(share.0);
+                self.held = 0;
+            }
+            Standing::Quarantined => self.held = 0,
+            Standing::Suspect | Standing::Unproven | Standing::Retired => {
+                self.held = self.held.saturating_add(share.0);
+            }
+        }
+    }
+}
 
 /// The parts of `budget`, one for each of `weights` and in their order.
 ///
@@ -22,88 +48,164 @@ use gangline_types::{GpuId, MicroCredits, Share};
 pub fn split(budget: MicroCredits, weights: &[(GpuId, u64)]) -> Vec<Share> {
     let mut order: Vec<usize> = (0..weights.len()).collect();
     order.sort_unstable_by_key(|at| weights[*at].0);
-    let ordered: Vec<u64> = order.iter().map(|at| weights[*at].1).collect();
+    let mut split = Split::new(budget, order.len(), |at| weights[order[at]].1);
     let mut parts = vec![MicroCredits(0); weights.len()];
-    for (at, part) in order.into_iter().zip(split_ordered(budget, &ordered)) {
-        parts[at] = part;
+    for at in order {
+        parts[at] = split.part(weights[at].1);
     }
     parts
 }
 
-/// The same for weights that stand in the order of their GPU ids: one pass of multiplications, a division
-/// only for the sum.
-pub fn split_ordered(budget: MicroCredits, weights: &[u64]) -> Vec<Share> {
-    // Fewer than 2^64 weights of less than 2^64 each: the sum fits in 128 bits, and so does a product.
-    let total: u128 = weights.iter().map(|weight| *weight as u128).sum();
-    if total == 0 {
-        return vec![MicroCredits(0); weights.len()];
+/// The same for weights that stand in the order of their GPU ids, one part after another. Weights are asked for three times and
+/// neither they nor the parts are kept: memory that is new costs more than the multiplications.
+pub struct Split(Width);
+
+/// Remainders are of one size for all of a split.
+enum Width {
+    Nothing,
+    Narrow(Parts<u64>),
+    Wide(Parts<u128>),
+}
+
+impl Split {
+    /// Of `budget` by so many weights, told by their place.
+    pub fn new(budget: MicroCredits, count: usize, weight: impl Fn(usize) -> u64) -> Self {
+        // Fewer than 2^64 weights of less than 2^64 each: the sum fits in 128 bits, and so does a product.
+        let total: u128 = (0..count).map(|at| weight(at) as u128).sum();
+        Self(match u64::try_from(total) {
+            Ok(0) => Width::Nothing,
+            // A remainder that is one total too large still fits.
+            Ok(total) if total < 1 << 63 => Width::Narrow(Parts::new(budget.0, total, count, weight)),
+            _ => Width::Wide(Parts::new(budget.0, total, count, weight)),
+        })
     }
-    let mut parts = Vec::with_capacity(weights.len());
-    // Remainders by their size alone: within one size the smaller id, which stands first, goes before.
-    let mut remainders = Vec::with_capacity(weights.len());
-    let mut given: u64 = 0;
-    // budget / total in 64 binary places, cut: at most the budget, because a weight is at most the total.
-    let per_weight = ((budget.0 as u128) << 64) / total;
-    for weight in weights {
-        // What was cut is less than 2^-64 a unit of weight, so less than 1 in all: right, or one too small.
-        let mut whole = whole_part(per_weight, *weight);
-        let mut remainder = budget.0 as u128 * *weight as u128 - whole as u128 * total;
-        if remainder >= total {
-            whole += 1;
-            remainder -= total;
-        }
-        given += whole;
-        parts.push(MicroCredits(whole));
-        remainders.push(remainder);
+    /// Whether no weight is above 0.
+    pub fn is_of_nothing(&self) -> bool {
+        matches!(self.0, Width::Nothing)
     }
-    // The remainders sum to `left x total` and each is below `total`: more than `left` of them are above 0,
-    // so no unit ever reaches a weight of 0.
-    let left = (budget.0 - given) as usize;
-    if left > 0 {
-        let least = least_rewarded(&remainders, total, left);
-        let above = remainders.iter().filter(|remainder| **remainder > least).count();
-        let mut of_the_least = left - above;
-        for (part, remainder) in parts.iter_mut().zip(&remainders) {
-            if *remainder > least {
-                part.0 += 1;
-            } else if *remainder == least && of_the_least > 0 {
-                of_the_least -= 1;
-                part.0 += 1;
+    /// The part of the next weight: to be asked for in the order of places, each once.
+    #[inline(always)]
+    pub fn part(&mut self, weight: u64) -> Share {
+        MicroCredits(match &mut self.0 {
+            Width::Nothing => 0,
+            Width::Narrow(parts) => parts.part(weight),
+            Width::Wide(parts) => parts.part(weight),
+        })
+    }
+}
+
+/// A number that remainders fit in, and those that are one total too large.
+trait Remainder: Copy + Ord + Into<u128> + std::ops::SubAssign {
+    /// What is left of `budget x weight` after so many whole times the total.
+    fn of(budget: u64, weight: u64, whole: u64, total: Self) -> Self;
+    /// Its first eight bits, where that many stand above `shift`.
+    fn size(self, shift: u32) -> u8;
+}
+
+impl Remainder for u64 {
+    fn of(budget: u64, weight: u64, whole: u64, total: Self) -> Self {
+        budget.wrapping_mul(weight).wrapping_sub(whole.wrapping_mul(total))
+    }
+    fn size(self, shift: u32) -> u8 {
+        (self >> shift) as u8
+    }
+}
+
+impl Remainder for u128 {
+    fn of(budget: u64, weight: u64, whole: u64, total: Self) -> Self {
+        budget as u128 * weight as u128 - whole as u128 * total
+    }
+    fn size(self, shift: u32) -> u8 {
+        (self >> shift) as u8
+    }
+}
+
+/// What is the same for every weight: a division only for the sum.
+struct Parts<R> {
+    budget: u64,
+    total: R,
+    /// budget / total in 64 binary places, cut: at most the budget, because a weight is at most the total.
+    per_weight: u128,
+    /// The smallest remainder that a unit left over goes to, and how many of that size get one.
+    least: R,
+    of_the_least: usize,
+}
+
+impl<R: Remainder> Parts<R> {
+    fn new(budget: u64, total: R, count: usize, weight: impl Fn(usize) -> u64) -> Self {
+        let per_weight = ((budget as u128) << 64) / total.into();
+        // No remainder is as large as the total.
+        let mut parts = Self { budget, total, per_weight, least: total, of_the_least: 0 };
+        // Remainders by their first bits: a byte each is kept, and only those of one size are looked at closely.
+        let shift = (128 - total.into().leading_zeros()).saturating_sub(8);
+        let mut counts = [0usize; 256];
+        let mut given = 0;
+        let mut sizes = Vec::with_capacity(count);
+        sizes.extend((0..count).map(|at| {
+            let (whole, left) = parts.whole(weight(at));
+            given += whole;
+            let size = left.size(shift);
+            counts[usize::from(size)] += 1;
+            size
+        }));
+        // The remainders sum to `left x total` and each is below `total`: more than `left` of them are above 0,
+        // so no unit ever reaches a weight of 0.
+        let left = (budget - given) as usize;
+        if left > 0 {
+            let mut above = 0;
+            let mut of = u8::MAX;
+            while above + counts[usize::from(of)] < left {
+                above += counts[usize::from(of)];
+                of -= 1;
             }
+            let mut close: Vec<R> = Vec::with_capacity(counts[usize::from(of)]);
+            for (n, sizes) in sizes.chunks(64).enumerate() {
+                // Most have none, which is seen of all of them at once.
+                if sizes.iter().fold(false, |any, size| any | (*size == of)) {
+                    let those = sizes.iter().enumerate().filter(|(_, size)| **size == of);
+                    close.extend(those.map(|(at, _)| parts.whole(weight(n * 64 + at)).1));
+                }
+            }
+            let (larger, least, _) =
+                close.select_nth_unstable_by_key(left - above - 1, |left| Reverse(*left));
+            // Of those before it in that order some may be as large.
+            above += larger.iter().filter(|other| **other > *least).count();
+            (parts.least, parts.of_the_least) = (*least, left - above);
         }
+        parts
     }
-    parts
+
+    /// The whole part of a weight, and the remainder.
+    #[inline(always)]
+    fn whole(&self, weight: u64) -> (u64, R) {
+        // What was cut is less than 2^-64 a unit of weight, so less than 1 in all: right, or one too small.
+        let mut whole = whole_part(self.per_weight, weight);
+        let mut left = R::of(self.budget, weight, whole, self.total);
+        if left >= self.total {
+            whole += 1;
+            left -= self.total;
+        }
+        (whole, left)
+    }
+
+    /// Remainders go by their size alone: within one size the smaller id, which stands first, goes before.
+    #[inline(always)]
+    fn part(&mut self, weight: u64) -> u64 {
+        let (whole, left) = self.whole(weight);
+        if left == self.least && self.of_the_least > 0 {
+            self.of_the_least -= 1;
+            return whole + 1;
+        }
+        whole + u64::from(left > self.least)
+    }
 }
 
 /// `per_weight x weight / 2^64`, cut, where `per_weight` is at most 2^128 - 1 and the result fits.
+#[inline(always)]
 fn whole_part(per_weight: u128, weight: u64) -> u64 {
     let (high, low) = ((per_weight >> 64) as u64, per_weight as u64);
     let below = (low as u128 * weight as u128) >> 64;
     (high as u128 * weight as u128 + below) as u64
-}
-
-/// Sizes that remainders are first counted by.
-const SIZES: usize = 4096;
-
-/// The smallest of the `left` largest remainders. They are counted by size, and only those of one size are
-/// looked at closely.
-fn least_rewarded(remainders: &[u128], total: u128, left: usize) -> u128 {
-    // Of a total and of what is below it, the same leading bits.
-    let shift = (128 - total.leading_zeros()).saturating_sub(12);
-    let size = |remainder: u128| ((remainder >> shift) as usize).min(SIZES - 1);
-    let mut counts = vec![0usize; SIZES];
-    for remainder in remainders {
-        counts[size(*remainder)] += 1;
-    }
-    let mut above = 0;
-    let mut at = SIZES - 1;
-    while above + counts[at] < left {
-        above += counts[at];
-        at -= 1;
-    }
-    let mut close: Vec<u128> = remainders.iter().copied().filter(|r| size(*r) == at).collect();
-    let (_, least, _) = close.select_nth_unstable_by_key(left - above - 1, |remainder| Reverse(*remainder));
-    *least
 }
 
 #[cfg(test)]
@@ -139,11 +241,67 @@ mod tests {
         check(u64::MAX, &[u64::MAX; 3], &[u64::MAX / 3; 3]);
     }
 
+    /// The definition, worked out for each by itself.
+    fn by_definition(budget: u64, weights: &[u64]) -> Vec<u64> {
+        let total: u128 = weights.iter().map(|weight| *weight as u128).sum();
+        let exact = |weight: &u64| budget as u128 * *weight as u128;
+        let mut parts: Vec<u64> = weights.iter().map(|weight| (exact(weight) / total) as u64).collect();
+        let mut order: Vec<usize> = (0..weights.len()).collect();
+        order.sort_by_key(|at| Reverse(exact(&weights[*at]) % total));
+        for at in order.into_iter().take((budget - parts.iter().sum::<u64>()) as usize) {
+            parts[at] += 1;
+        }
+        parts
+    }
+
+    #[test]
+    fn thousands_of_parts_are_those_of_the_definition() {
+        let weight = |n: u64, of: u64| n.wrapping_mul(0x9e37_79b9_7f4a_7c15) % of;
+        for (budget, of) in
+            [(1_000_000_000_000, 90_000_000), (12_345, 7), (999, 1 << 40), (u64::MAX, u64::MAX)]
+        {
+            let weights: Vec<u64> = (0..3000).map(|n| weight(n, of)).collect();
+            check(budget, &weights, &by_definition(budget, &weights));
+        }
+        check(2_999, &[5; 3000], &by_definition(2_999, &[5; 3000]));
+    }
+
+    #[test]
+    fn a_suspects_shares_are_held_and_paid_in_full_once_it_is_proven_again() {
+        use Standing::*;
+        let check = |taken: &[(Standing, u64)], paid, held| {
+            let mut purse = Purse::default();
+            taken.iter().for_each(|(standing, share)| purse.take(*standing, MicroCredits(*share)));
+            assert_eq!(purse, Purse { paid, held }, "{taken:?}");
+        };
+        check(&[(Proven, 5), (Suspect, 3), (Suspect, 4)], 5, 7);
+        check(&[(Proven, 5), (Suspect, 3), (Suspect, 4), (Proven, 1)], 13, 0);
+        check(&[(Proven, 5), (Suspect, 3), (Unproven, 0), (Proven, 0)], 8, 0);
+        // Fraud loses what is held, never what was paid.
+        check(&[(Proven, 5), (Suspect, 3), (Quarantined, 0), (Proven, 1)], 6, 0);
+    }
+
     fn any_weight() -> impl Strategy<Value = u64> {
         prop_oneof![Just(0), Just(u64::MAX), 0..10u64, any::<u64>()]
     }
 
     proptest! {
+        /// Without fraud nothing is ever lost, in whatever order standings come.
+        #[test]
+        fn a_purse_loses_nothing_but_by_fraud(taken in prop::collection::vec((0..4u8, 0..1_000_000u64), 0..30)) {
+            let mut purse = Purse::default();
+            let mut sum = 0;
+            for (standing, share) in taken {
+                let standing = [Standing::Proven, Standing::Suspect, Standing::Unproven, Standing::Retired]
+                    [usize::from(standing)];
+                let before = purse;
+                purse.take(standing, MicroCredits(share));
+                sum += share;
+                prop_assert_eq!(purse.paid + purse.held, sum);
+                prop_assert!(purse.paid >= before.paid);
+            }
+        }
+
         #[test]
         fn sums_exactly_is_monotone_and_gives_nothing_for_nothing(
             budget in prop_oneof![0..50u64, any::<u64>()],

@@ -11,12 +11,13 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use crate::groups::{self, GROUP, Group, RECORD_BYTES};
-use crate::merkle::{self, Tree};
-use crate::shares;
+pub use crate::merkle::RUN;
+use crate::merkle::{self, RunPaths, Runs, Tree};
+use crate::shares::Split;
 pub use gangline_types::public::InclusionProof;
 
 /// What one GPU brings to a period.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct PeriodInput {
     /// The GPU.
     pub gpu: GpuId,
@@ -30,11 +31,60 @@ pub struct PeriodInput {
     pub minutes: u32,
 }
 
+/// What all GPUs bring to a period, in the order of their ids, however it is kept.
+pub trait Inputs {
+    /// How many there are.
+    fn count(&self) -> usize;
+    /// What the one at this place brings, counted from 0.
+    fn input(&self, at: usize) -> PeriodInput;
+}
+
+impl Inputs for [PeriodInput] {
+    fn count(&self) -> usize {
+        self.len()
+    }
+    fn input(&self, at: usize) -> PeriodInput {
+        self[at]
+    }
+}
+
+/// 64 groups of entries that follow each other, as far as their way to the root goes: what is kept beside the entries, so that
+/// whoever shows one looks at these and not at everybody.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Run {
+    /// Id of its first entry.
+    pub first: GpuId,
+    /// Its node of the tree.
+    pub node: Hash,
+}
+
+impl Run {
+    /// Bytes of a run as it is kept.
+    pub const BYTES: usize = 48;
+
+    /// Runs one after another, 48 bytes each.
+    pub fn pack(runs: &[Self]) -> Vec<u8> {
+        runs.iter().flat_map(|run| [run.first.as_bytes().as_slice(), &run.node.0].concat()).collect()
+    }
+    /// What [`pack`](Self::pack) made; `None` where it made no such thing.
+    pub fn unpack(bytes: &[u8]) -> Option<Vec<Self>> {
+        let run = |bytes: &[u8]| {
+            let (first, node) = bytes.split_at_checked(16)?;
+            Some(Self { first: GpuId::from_bytes(first.try_into().ok()?), node: Hash(node.try_into().ok()?) })
+        };
+        bytes.chunks(Self::BYTES).map(run).collect()
+    }
+}
+
 /// A GPU's weight: proven rate x credited minutes, so its unit is the million multiply-adds a second kept
-/// up for a minute. 0 unless `proven`; 2^64 - 1 where the product is larger. What a device is called plays
-/// no part: a software device that is proven as one earns by what it has shown.
+/// up for a minute. 2^64 - 1 where the product is larger. 0 unless `proven`, or `suspect` with a rate that it proved
+/// before: that one's share is held for it ([`crate::shares::Purse`]). What a device is called plays no part: a software
+/// device that is proven as one earns by what it has shown.
 pub fn weight(standing: Standing, matrix_mmacs: u64, minutes: u32) -> u64 {
-    if standing == Standing::Proven { matrix_mmacs.saturating_mul(minutes as u64) } else { 0 }
+    match standing {
+        Standing::Proven | Standing::Suspect => matrix_mmacs.saturating_mul(minutes as u64),
+        Standing::Unproven | Standing::Quarantined | Standing::Retired => 0,
+    }
 }
 
 /// Periods in a season; the last one may be shorter. 0 where the season has no minute.
@@ -88,14 +138,14 @@ pub fn take(
 ) -> (PublicSnapshot, Vec<PublicEntry>) {
     inputs.sort_by_key(|input| input.gpu);
     let mut entries = Vec::with_capacity(inputs.len());
-    let snapshot = take_in_groups(season, period, taken_at, previous_root, &inputs, |group| {
+    let (snapshot, _) = take_in_groups(season, period, taken_at, previous_root, inputs.as_slice(), |group| {
         entries.extend(groups::unpack(group.records).expect("what was just packed"));
     });
     (snapshot, entries)
 }
 
-/// The same from inputs in the order of their GPU ids, in one pass and without a list of entries: `sink` gets
-/// each group of them as it is published and kept, in order.
+/// The same from inputs in the order of their GPU ids, which are asked for three times, and without a list of entries, weights
+/// or shares: `sink` gets each group of them as it is published and kept, in order. Beside the head come the runs of groups.
 ///
 /// # Panics
 /// If the inputs are out of order or name a GPU twice.
@@ -104,40 +154,49 @@ pub fn take_in_groups(
     period: u32,
     taken_at: UnixSeconds,
     previous_root: Hash,
-    inputs: &[PeriodInput],
+    inputs: &(impl Inputs + ?Sized),
     mut sink: impl FnMut(Group<'_>),
-) -> PublicSnapshot {
+) -> (PublicSnapshot, Vec<Run>) {
+    let count = inputs.count();
     let weight_of = |input: &PeriodInput| weight(input.standing, input.matrix_mmacs, input.minutes);
-    let weights: Vec<u64> = inputs.iter().map(weight_of).collect();
-    let parts = shares::split_ordered(season.period_budget, &weights);
-    let earned = weights.iter().any(|weight| *weight > 0);
+    let mut split = Split::new(season.period_budget, count, |at| weight_of(&inputs.input(at)));
+    let earned = !split.is_of_nothing();
     let tree = Tree::new();
-    let mut hashes = Vec::with_capacity(inputs.len().div_ceil(GROUP));
-    let mut records = Vec::with_capacity(GROUP * RECORD_BYTES);
-    let mut before: Option<GpuId> = None;
-    for (at, group) in inputs.chunks(GROUP).enumerate() {
-        records.clear();
-        for (offset, input) in group.iter().enumerate() {
-            assert!(
-                before.is_none_or(|before| before < input.gpu),
-                "taking snapshot {period} of season {}: a GPU comes twice, or out of order",
-                season.number
-            );
-            before = Some(input.gpu);
-            records.extend_from_slice(&groups::record(&PublicEntry {
-                gpu: input.gpu,
-                standing: input.standing,
-                matrix_mmacs: input.matrix_mmacs,
-                proof: input.proof,
-                minutes: input.minutes,
-                weight: weights[at * GROUP + offset],
-                share: parts[at * GROUP + offset],
-            }));
+    let mut runs = Runs::new(&tree);
+    let mut firsts = Vec::with_capacity(count.div_ceil(GROUP * RUN));
+    // Ids as numbers: compared in registers.
+    let number = |gpu: GpuId| u128::from_be_bytes(*gpu.as_bytes());
+    let mut before: Option<u128> = None;
+    for at in (0..count).step_by(GROUP) {
+        let first = inputs.input(at).gpu;
+        if at % (GROUP * RUN) == 0 {
+            firsts.push(first);
         }
-        let hash = tree.leaf(&records);
-        hashes.push(hash);
-        sink(Group { first: group[0].gpu, records: &records, hash });
+        let records = runs.push(GROUP.min(count - at) * RECORD_BYTES, |bytes| {
+            let (records, _) = bytes.as_chunks_mut::<RECORD_BYTES>();
+            for (offset, record) in records.iter_mut().enumerate() {
+                let input = inputs.input(at + offset);
+                assert!(
+                    before.is_none_or(|before| before < number(input.gpu)),
+                    "taking snapshot {period} of season {}: a GPU comes twice, or out of order",
+                    season.number
+                );
+                before = Some(number(input.gpu));
+                let weight = weight_of(&input);
+                *record = groups::record(&PublicEntry {
+                    gpu: input.gpu,
+                    standing: input.standing,
+                    matrix_mmacs: input.matrix_mmacs,
+                    proof: input.proof,
+                    minutes: input.minutes,
+                    weight,
+                    share: split.part(weight),
+                });
+            }
+        });
+        sink(Group { first, records });
     }
+    let (tree_root, nodes) = runs.finish();
     let (starts, ends) = period_span(season, period);
     let mut snapshot = PublicSnapshot {
         season: season.number,
@@ -147,12 +206,13 @@ pub fn take_in_groups(
         taken_at,
         budget: season.period_budget,
         shared: if earned { season.period_budget } else { MicroCredits(0) },
-        gpus: u32::try_from(inputs.len()).expect("fewer than 2^32 GPUs"),
+        gpus: u32::try_from(count).expect("fewer than 2^32 GPUs"),
         previous_root,
         root: Hash::default(),
     };
-    snapshot.root = seal(&snapshot, inputs.len() as u64, tree.root(hashes));
-    snapshot
+    snapshot.root = seal(&snapshot, count as u64, tree_root);
+    let runs = firsts.into_iter().zip(nodes).map(|(first, node)| Run { first, node }).collect();
+    (snapshot, runs)
 }
 
 /// Binds the tree's root to the head: all its fields but `root` itself, the previous root, and the number
@@ -170,30 +230,45 @@ fn seal(head: &PublicSnapshot, leaves: u64, tree_root: Hash) -> Hash {
     merkle::head(&bytes)
 }
 
-/// The root of `entries`, in the order given, under `head` (whose own `root` is not read).
-pub fn root(head: &PublicSnapshot, entries: &[PublicEntry]) -> Hash {
+/// The runs of a list of entries and the root of their tree.
+fn runs_of(entries: &[PublicEntry]) -> (Hash, Vec<Run>) {
     let tree = Tree::new();
-    let hashes = entries.chunks(GROUP).map(|group| tree.leaf(&groups::pack(group))).collect();
-    seal(head, entries.len() as u64, tree.root(hashes))
+    let mut runs = Runs::new(&tree);
+    for group in entries.chunks(GROUP) {
+        let records = groups::pack(group);
+        runs.push(records.len(), |bytes| bytes.copy_from_slice(&records));
+    }
+    let (root, nodes) = runs.finish();
+    let firsts = entries.iter().step_by(GROUP * RUN).map(|entry| entry.gpu);
+    (root, firsts.zip(nodes).map(|(first, node)| Run { first, node }).collect())
 }
 
-/// The ways of a snapshot's groups to its root, worked out once for any number of entries.
-pub struct Paths {
-    levels: Vec<Vec<Hash>>,
+/// The root of `entries`, in the order given, under `head` (whose own `root` is not read).
+pub fn root(head: &PublicSnapshot, entries: &[PublicEntry]) -> Hash {
+    seal(head, entries.len() as u64, runs_of(entries).0)
+}
+
+/// The ways of one run's groups to a snapshot's root, worked out once for any number of their entries.
+pub struct Paths<'a> {
+    paths: RunPaths,
+    groups: &'a [Vec<u8>],
+    run: usize,
     leaves: u32,
 }
 
-impl Paths {
-    /// From the hashes of all groups, in order, and the number of entries.
-    pub fn new(groups: Vec<Hash>, leaves: u32) -> Self {
-        Self { levels: Tree::new().levels(groups), leaves }
+impl<'a> Paths<'a> {
+    /// From the runs of a snapshot of so many entries and the records of the groups of run `run`, in order; `None` where these
+    /// do not belong together.
+    pub fn new(runs: &[Run], run: usize, groups: &'a [Vec<u8>], leaves: u32) -> Option<Self> {
+        let nodes: Vec<Hash> = runs.iter().map(|run| run.node).collect();
+        let paths = RunPaths::new(&Tree::new(), run, groups.iter().map(Vec::as_slice), &nodes)?;
+        Some(Self { paths, groups, run, leaves })
     }
-    /// What joins the entry at place `offset` of group `group`, whose records these are; `None` where there is no
-    /// such group.
-    pub fn inclusion(&self, records: &[u8], group: usize, offset: usize) -> Option<InclusionProof> {
-        let path = merkle::path(&self.levels, group)?;
-        let index = u32::try_from(group * GROUP + offset).ok()?;
-        Some(InclusionProof { index, leaves: self.leaves, group: STANDARD.encode(records), path })
+    /// What joins the entry at place `offset` of the run's n-th group; `None` where there is no such group.
+    pub fn inclusion(&self, n: usize, offset: usize) -> Option<InclusionProof> {
+        let path = self.paths.path(n)?;
+        let index = u32::try_from((self.run * RUN + n) * GROUP + offset).ok()?;
+        Some(InclusionProof { index, leaves: self.leaves, group: STANDARD.encode(self.groups.get(n)?), path })
     }
 }
 
@@ -201,22 +276,22 @@ impl Paths {
 /// `None` where it has none.
 pub fn inclusion(entries: &[PublicEntry], gpu: GpuId) -> Option<InclusionProof> {
     let at = entries.iter().position(|entry| entry.gpu == gpu)?;
-    let tree = Tree::new();
-    let hashes = entries.chunks(GROUP).map(|group| tree.leaf(&groups::pack(group))).collect();
-    let records = groups::pack(entries.chunks(GROUP).nth(at / GROUP)?);
-    Paths::new(hashes, u32::try_from(entries.len()).ok()?).inclusion(&records, at / GROUP, at % GROUP)
+    let (group, offset) = (at / GROUP, at % GROUP);
+    let run = group / RUN;
+    let groups: Vec<Vec<u8>> = entries.chunks(GROUP).skip(run * RUN).take(RUN).map(groups::pack).collect();
+    let paths = Paths::new(&runs_of(entries).1, run, &groups, u32::try_from(entries.len()).ok()?)?;
+    paths.inclusion(group % RUN, offset)
 }
 
 /// Whether `entry`, with every field as it is, is in the snapshot that `head` is the head of.
 pub fn check_inclusion(head: &PublicSnapshot, entry: &PublicEntry, proof: &InclusionProof) -> bool {
-    let tree = Tree::new();
     let (group, offset) = (proof.index as usize / GROUP, proof.index as usize % GROUP);
     let Ok(records) = STANDARD.decode(&proof.group) else { return false };
     let in_group = (proof.leaves as usize).saturating_sub(group * GROUP).min(GROUP);
     let is_there = records.len() == in_group * RECORD_BYTES
         && records.chunks(RECORD_BYTES).nth(offset).is_some_and(|found| found == groups::record(entry));
-    let (at, width) = (group as u32, proof.leaves.div_ceil(GROUP as u32));
-    let tree_root = tree.root_from(tree.leaf(&records), at, width, &proof.path);
+    let width = (proof.leaves as usize).div_ceil(GROUP);
+    let tree_root = Tree::new().root_from(&records, group, width, &proof.path);
     is_there
         && proof.leaves == head.gpus
         && tree_root.is_some_and(|tree_root| seal(head, proof.leaves as u64, tree_root) == head.root)

@@ -22,7 +22,7 @@ fn input(n: u8, standing: Standing, matrix_mmacs: u64, minutes: u32) -> PeriodIn
 }
 fn inputs() -> Vec<PeriodInput> {
     vec![
-        input(4, Standing::Suspect, 9000, 60),
+        input(4, Standing::Suspect, 0, 60),
         input(3, Standing::Proven, 5000, 0),
         input(1, Standing::Proven, 3000, 60),
         input(2, Standing::Proven, 90_000, 58),
@@ -98,10 +98,13 @@ fn periods_are_taken_in_order_after_their_grace() {
 }
 
 #[test]
-fn weight_is_rate_times_minutes_of_proven_gpus_only() {
-    assert_eq!(weight(Standing::Proven, 3000, 60), 180_000);
-    assert_eq!(weight(Standing::Proven, u64::MAX, 60), u64::MAX);
-    for standing in [Standing::Unproven, Standing::Suspect, Standing::Quarantined, Standing::Retired] {
+fn weight_is_rate_times_minutes_of_gpus_that_proved_a_rate() {
+    for standing in [Standing::Proven, Standing::Suspect] {
+        assert_eq!(weight(standing, 3000, 60), 180_000);
+        assert_eq!(weight(standing, u64::MAX, 60), u64::MAX);
+    }
+    assert_eq!(weight(Standing::Suspect, 0, 60), 0, "one that never proved a rate");
+    for standing in [Standing::Unproven, Standing::Quarantined, Standing::Retired] {
         assert_eq!(weight(standing, 3000, 60), 0);
     }
 }

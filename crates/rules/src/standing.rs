@@ -1,14 +1,17 @@
 //! Standing: what follows from a claim and the outcomes of its joining proofs.
 //!
 //! Two of three must pass. Wrong bits are fraud; slowness is not, and costs nothing that was earned: a
-//! claim its proofs do not carry is `suspect` until it says what it is. Knows no transcripts (whether bits
+//! claim its proofs do not carry is `suspect`, is asked three more times, and then stands as what it has shown. Knows no transcripts (whether bits
 //! are right is found elsewhere), no clock and no history beyond these outcomes.
 
-use gangline_types::{AdapterKind, GpuClaim, Profile, ProofId, Standing, Text};
+use gangline_types::{AdapterKind, GpuClaim, Profile, ProofId, ShownAs, Standing, Text};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::floors::{self, Floor};
+use crate::{
+    floors::{self, Floor},
+    relabel,
+};
 
 /// Proofs asked at joining.
 pub const JOINING_PROOFS: usize = 3;
@@ -68,16 +71,19 @@ pub struct Judgement {
     pub profile: Profile,
     /// The proof that standing and rate come from, where one decided.
     pub proof: Option<ProofId>,
+    /// What the GPU is shown as, where that is not what its machine claims.
+    pub shown_as: Option<ShownAs>,
 }
 
 impl Judgement {
     fn without_profile(standing: Standing, reason: &str, proof: Option<ProofId>) -> Self {
-        Self { standing, reason: Text::lossy(reason), profile: Profile::default(), proof }
+        Self { standing, reason: Text::lossy(reason), profile: Profile::default(), proof, shown_as: None }
     }
 }
 
 /// Judges `claim` by its proofs, oldest first. Wrong bits count wherever they are; of the rest the last
-/// three do, so that a GPU whose proofs were slow is asked again and judged by what it shows then.
+/// three do, so that a GPU whose proofs were slow is asked again and judged by what it shows then. If three more after those
+/// that made it suspect do not carry the claim either, it stands as what they have shown.
 pub fn judge(claim: &GpuClaim, outcomes: &[Outcome]) -> Judgement {
     let forged = outcomes.iter().find_map(|outcome| match &outcome.verdict {
         Err(Failure::WrongBits(what)) => Some((outcome.proof, what)),
@@ -87,6 +93,54 @@ pub fn judge(claim: &GpuClaim, outcomes: &[Outcome]) -> Judgement {
         let reason = format!("{proof} was answered with wrong bits: {what}");
         return Judgement::without_profile(Standing::Quarantined, &reason, Some(proof));
     }
+    let judgement = by_last(claim, outcomes);
+    if judgement.standing != Standing::Suspect {
+        return judgement;
+    }
+    relabelled(claim, outcomes).unwrap_or(judgement)
+}
+
+/// What a GPU is proven as whose re-run is over: the last three outcomes all came after those that made it suspect, and
+/// two of them have right bits.
+fn relabelled(claim: &GpuClaim, outcomes: &[Outcome]) -> Option<Judgement> {
+    let began = (JOINING_PROOFS..=outcomes.len())
+        .find(|until| by_last(claim, &outcomes[..*until]).standing == Standing::Suspect)?;
+    if outcomes.len() < began + JOINING_PROOFS {
+        return None;
+    }
+    let shown: Vec<(Profile, ProofId)> = outcomes[outcomes.len() - JOINING_PROOFS..]
+        .iter()
+        .filter_map(|outcome| Some((outcome.verdict.as_ref().ok()?.profile(), outcome.proof)))
+        .collect();
+    let (profile, proof) = least(&shown).filter(|(profile, _)| profile.matrix_mmacs > 0)?;
+    if shown.len() < JOINING_PASSES {
+        return None;
+    }
+    let claimed: String = claim.model.as_str().chars().take(40).collect();
+    let reason = format!(
+        "shown as what its proofs carry: it claims to be {claimed}, and {} of {JOINING_PROOFS} proofs of its re-run had right bits, the slowest at {} million multiply-adds a second; at least {} are needed for that name",
+        shown.len(),
+        profile.matrix_mmacs,
+        floors::floor(claim).rate_mmacs
+    );
+    Some(Judgement {
+        standing: Standing::Proven,
+        reason: Text::lossy(&reason),
+        profile,
+        proof: Some(proof),
+        shown_as: Some(relabel::unnamed()),
+    })
+}
+
+/// The rate of the slowest, and the least memory.
+fn least(shown: &[(Profile, ProofId)]) -> Option<(Profile, ProofId)> {
+    let (slowest, proof) = shown.iter().copied().min_by_key(|(profile, id)| (profile.matrix_mmacs, *id))?;
+    let memory_bytes = shown.iter().map(|(profile, _)| profile.memory_bytes).min()?;
+    Some((Profile { matrix_mmacs: slowest.matrix_mmacs, memory_bytes }, proof))
+}
+
+/// What the last three outcomes say of a claim, none of which has wrong bits.
+fn by_last(claim: &GpuClaim, outcomes: &[Outcome]) -> Judgement {
     if let Some(reason) = floors::impossible(claim) {
         return Judgement::without_profile(Standing::Suspect, reason.as_str(), None);
     }
@@ -133,10 +187,7 @@ pub fn judge(claim: &GpuClaim, outcomes: &[Outcome]) -> Judgement {
 }
 
 fn proven(claim: &GpuClaim, passed: &[(Profile, ProofId)], judged: usize) -> Judgement {
-    let (slowest, proof) =
-        passed.iter().copied().min_by_key(|(profile, id)| (profile.matrix_mmacs, *id)).expect("two passed");
-    let memory_bytes = passed.iter().map(|(profile, _)| profile.memory_bytes).min().expect("two passed");
-    let profile = Profile { matrix_mmacs: slowest.matrix_mmacs, memory_bytes };
+    let (profile, proof) = least(passed).expect("two passed");
     let kind = match claim.kind {
         AdapterKind::Software => "proven as a software device, which is no GPU",
         _ => "its proofs carry its claim",
@@ -146,7 +197,13 @@ fn proven(claim: &GpuClaim, passed: &[(Profile, ProofId)], judged: usize) -> Jud
         "{kind}: {} of {judged} proofs passed, the slowest at {rate} million multiply-adds a second",
         passed.len()
     );
-    Judgement { standing: Standing::Proven, reason: Text::lossy(&reason), profile, proof: Some(proof) }
+    Judgement {
+        standing: Standing::Proven,
+        reason: Text::lossy(&reason),
+        profile,
+        proof: Some(proof),
+        shown_as: None,
+    }
 }
 
 fn too_slow(claim: &GpuClaim, floor: &Floor, slow: &[(Option<Shown>, ProofId)], judged: usize) -> Judgement {
@@ -262,6 +319,71 @@ mod tests {
         check(&card, &[Err(Abandoned), Ok(120), Ok(80)], Standing::Proven, "2 of 3");
         // Slow once, then asked again: the last three count.
         check(&card, &[Ok(5000), Ok(5000), Ok(5000), Ok(90), Ok(90)], Standing::Proven, "2 of 3");
+    }
+
+    #[test]
+    fn a_re_run_that_does_not_carry_the_claim_either_proves_what_it_shows() {
+        let fake = claim(AdapterKind::Discrete, "NVIDIA GeForce RTX 4090");
+        let check = |verdicts: &[Result<u64, Failure>], standing, rate, words: &str| {
+            let found = judge(&fake, &outcomes(verdicts));
+            assert_eq!((found.standing, found.profile.matrix_mmacs), (standing, rate), "{}", found.reason);
+            assert!(found.reason.as_str().contains(words), "{}", found.reason);
+            found.shown_as
+        };
+        let slow = || Ok(5000);
+        // Suspect through the re-run, until all three are judged; then the slowest of them counts.
+        check(&[slow(), slow(), slow(), slow(), slow()], Standing::Suspect, 0, "the best showed");
+        let words = "claims to be NVIDIA GeForce RTX 4090, and 3 of 3 proofs of its re-run had right bits, the slowest at 13421 million";
+        let shown =
+            check(&[Ok(4000), slow(), slow(), slow(), Ok(5120), Ok(4000)], Standing::Proven, 13_421, words);
+        assert_eq!(
+            shown.map(|shown| (shown.model.to_string(), shown.kind)),
+            Some(("unnamed device".into(), AdapterKind::Unknown))
+        );
+        // One of three shows nothing: two suffice. With one of three, it is asked again.
+        check(
+            &[slow(), slow(), slow(), Err(Late), slow(), slow()],
+            Standing::Proven,
+            13_743,
+            "2 of 3 proofs",
+        );
+        check(
+            &[slow(), slow(), slow(), Err(Late), Err(Late), slow()],
+            Standing::Suspect,
+            0,
+            "the best showed",
+        );
+        // It began slowly, is cool now and carries its claim after all.
+        assert_eq!(
+            check(
+                &[slow(), slow(), slow(), slow(), Ok(90), Ok(90)],
+                Standing::Proven,
+                763_549,
+                "carry its claim"
+            ),
+            None
+        );
+        // What is asked again for want of answers is no re-run.
+        check(
+            &[Err(Abandoned), Err(Abandoned), Err(Abandoned), slow(), slow()],
+            Standing::Suspect,
+            0,
+            "the best showed",
+        );
+        check(
+            &[Err(Abandoned), Err(Abandoned), Err(Abandoned), slow(), slow(), slow(), slow(), slow()],
+            Standing::Proven,
+            13_743,
+            "re-run",
+        );
+        // A program that says it is a GPU is shown as what it is, too.
+        let program = claim(AdapterKind::Discrete, "llvmpipe");
+        assert_eq!(judge(&program, &outcomes(&vec![slow(); 5])).standing, Standing::Suspect);
+        let found = judge(&program, &outcomes(&vec![slow(); 6]));
+        assert_eq!(
+            (found.standing, found.shown_as.map(|shown| shown.kind)),
+            (Standing::Proven, Some(AdapterKind::Unknown))
+        );
     }
 
     #[test]

@@ -12,6 +12,9 @@ pub const SKEW_SECONDS: u64 = 60;
 /// A beat buffered while the server was away counts for its own minute until this long after it: 6 hours.
 pub const LATE_WINDOW_SECONDS: u64 = 6 * 3600;
 
+/// A GPU counts as connected for this long after its last beat, in seconds: three missed beats.
+pub const CONNECTED_SECONDS: u64 = 180;
+
 /// Why a beat is not credited.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
@@ -97,6 +100,103 @@ pub fn minutes_in(from: Minute, to: Minute, hours: impl IntoIterator<Item = (Hou
     merged.into_iter().map(|(hour, bits)| bits.minutes_within(hour, from, to)).sum()
 }
 
+/// Rows that are counted in one go.
+const ROWS: usize = 512;
+
+/// Columns that are read side by side: each from its beginning to its end, so that the processor reads ahead of all of them.
+const COLUMNS: usize = 24;
+
+/// How often each of a word's 64 bits was set, up to 31 times, in binary: first a word of all ones, then of twos, fours,
+/// eights and sixteens.
+type Digits = [u64; 5];
+
+/// Three bits of each place as their sum and what it carries.
+#[inline(always)]
+fn add(a: u64, b: u64, c: u64) -> (u64, u64) {
+    let either = a ^ b;
+    (either ^ c, (a & b) | (either & c))
+}
+
+/// Eight more words: sums and carries are a third of the work of counting each word's bits.
+#[inline(always)]
+fn add_eight([ones, twos, fours, eights, sixteens]: Digits, words: [u64; 8]) -> Digits {
+    let [a, b, c, d, e, f, g, h] = words;
+    let (ones, twos_a) = add(ones, a, b);
+    let (ones, twos_b) = add(ones, c, d);
+    let (twos, fours_a) = add(twos, twos_a, twos_b);
+    let (ones, twos_a) = add(ones, e, f);
+    let (ones, twos_b) = add(ones, g, h);
+    let (twos, fours_b) = add(twos, twos_a, twos_b);
+    let (fours, carried) = add(fours, fours_a, fours_b);
+    [ones, twos, fours, eights ^ carried, sixteens | (eights & carried)]
+}
+
+/// How many of every four bits are set, in those four bits.
+#[inline(always)]
+fn fourths(word: u64) -> u64 {
+    const ONE: u64 = u64::MAX / 0b11;
+    const TWO: u64 = u64::MAX / 0b1111 * 0b0011;
+    let pairs = word - (word >> 1 & ONE);
+    (pairs & TWO) + (pairs >> 2 & TWO)
+}
+
+/// The sum of every two numbers of four bits, in their eight.
+#[inline(always)]
+fn bytes(fourths: u64) -> u64 {
+    const LOW: u64 = u64::MAX / 0xff * 0x0f;
+    (fourths & LOW) + (fourths >> 4 & LOW)
+}
+
+/// The counts of all 64 bits together. Those of a byte's eight bits come to 248 at most, so digits are put together before
+/// bytes are; and nothing here but what the plainest processor does with several words at once.
+#[inline(always)]
+fn sum([ones, twos, fours, eights, sixteens]: Digits) -> u32 {
+    const SHORTS: u64 = u64::MAX / 0xffff * 0xff;
+    let low = fourths(ones) + (fourths(twos) << 1);
+    let high = fourths(fours) + (fourths(eights) << 1);
+    let sum = bytes(low) + (bytes(high) << 2) + (bytes(fourths(sixteens)) << 4);
+    let sum = (sum & SHORTS) + (sum >> 8 & SHORTS);
+    let sum = sum + (sum >> 16);
+    ((sum + (sum >> 32)) & 0xffff) as u32
+}
+
+/// Adds what some rows have in these columns to their minutes.
+fn count(columns: [&[u64; ROWS]; COLUMNS], minutes: &mut [u32; ROWS]) {
+    for (n, minutes) in minutes.iter_mut().enumerate() {
+        let eight = |from: usize| std::array::from_fn(|column| columns[from + column][n]);
+        *minutes += sum([0, 8, 16].into_iter().fold([0; 5], |digits, from| add_eight(digits, eight(from))));
+    }
+}
+
+/// Minutes of everybody over some hours, each hour a column of everybody's bits in the same order. Whoever is missing in a
+/// column that is shorter than the first was not up in it.
+pub fn minutes_of_all(hours: &[impl AsRef<[u64]>]) -> Vec<u32> {
+    let rows = hours.first().map_or(0, |hour| hour.as_ref().len());
+    let mut all = Vec::with_capacity(rows);
+    let nothing = [0; ROWS];
+    let mut ends = vec![nothing; COLUMNS];
+    for at in (0..rows).step_by(ROWS) {
+        let mut minutes = [0; ROWS];
+        for hours in hours.chunks(COLUMNS) {
+            let mut columns = [&nothing; COLUMNS];
+            for ((column, end), hour) in columns.iter_mut().zip(&mut ends).zip(hours) {
+                let words = hour.as_ref().get(at..).unwrap_or_default();
+                *column = match words.first_chunk() {
+                    Some(whole) => whole,
+                    None => {
+                        end.fill(0);
+                        end[..words.len()].copy_from_slice(words);
+                        end
+                    }
+                };
+            }
+            count(columns, &mut minutes);
+        }
+        all.extend_from_slice(&minutes[..ROWS.min(rows - at)]);
+    }
+    all
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -154,5 +254,33 @@ mod tests {
         assert_eq!(minutes_in(Minute(601), Minute(602), [full]), 1);
         assert_eq!(minutes_in(Minute(660), Minute(600), [full]), 0);
         assert_eq!(minutes_in(Minute(0), Minute(u32::MAX), []), 0);
+    }
+
+    #[test]
+    fn minutes_of_all_are_those_of_each() {
+        let mut dice = 0x2545_f491_4f6c_dd1du64;
+        let mut next = || {
+            dice ^= dice << 13;
+            dice ^= dice >> 7;
+            dice ^= dice << 17;
+            if dice.is_multiple_of(3) { UptimeHour::FULL.0 } else { dice & UptimeHour::FULL.0 }
+        };
+        for (rows, hours) in
+            [(0, 3), (1, 0), (1, 1), (ROWS - 1, 8), (ROWS, 24), (ROWS + 1, 9), (3 * ROWS, 25)]
+        {
+            let columns: Vec<Vec<u64>> = (0..hours).map(|_| (0..rows).map(|_| next()).collect()).collect();
+            let each = |row: usize| columns.iter().map(|hour| hour[row].count_ones()).sum::<u32>();
+            let expected: Vec<u32> = (0..if hours == 0 { 0 } else { rows }).map(each).collect();
+            assert_eq!(minutes_of_all(&columns), expected, "{rows} rows, {hours} hours");
+        }
+        assert_eq!(minutes_of_all(&[vec![7u64, 1], vec![1]]), [4, 1], "a column that is shorter");
+        for hours in [23, 24, 25, 72] {
+            assert_eq!(minutes_of_all(&vec![vec![UptimeHour::FULL.0; 3]; hours]), [hours as u32 * 60; 3]);
+            assert_eq!(
+                minutes_of_all(&vec![vec![u64::MAX; 3]; hours]),
+                [hours as u32 * 64; 3],
+                "each bit counts"
+            );
+        }
     }
 }

@@ -49,7 +49,7 @@ fn intake(folder: &std::path::Path) -> anyhow::Result<()> {
     let clock = Clock::default();
     let epoch = Epoch::of(clock.now());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let (journal, lines) = runtime.block_on(Journal::open(folder))?;
+    let journal = Journal::open(folder)?;
     let any = SocketAddr::from(([127, 0, 0, 1], 0));
     let lanes = lanes(epoch).map(|(machine, gpu, alias, _)| LaneRow {
         grant: Grant::kept(alias, epoch, machine, AccountId::from_bytes([1; 16]), KeyId::from_bytes([1; 16])),
@@ -62,11 +62,10 @@ fn intake(folder: &std::path::Path) -> anyhow::Result<()> {
         secret: SECRET,
         clock,
         journal,
-        lines,
         lanes,
         deepest: vec![],
     };
-    let intake = Intake::start(start)?;
+    let intake = runtime.block_on(Intake::start(start))?;
     println!("{} {}", intake.udp.context("no UDP")?, intake.http.context("no HTTP")?);
     std::io::stdin().read_to_end(&mut Vec::new())?;
     runtime.block_on(intake.stop());

@@ -2,33 +2,42 @@
 
 use std::{
     collections::HashMap,
+    hash::{BuildHasher, Hash, RandomState},
     sync::{
         Arc, Mutex,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
 
 use gangline_guard::{
-    Refusal,
+    Factors, Refusal,
     quota::{Bucket, Quota},
 };
-use gangline_store::{Store, StoreError};
+use gangline_store::{Group, Store, StoreError};
 use gangline_types::{MachineId, UnixMillis, UnixSeconds, public::NetworkTotals};
-use gangline_wire::SigningKey;
+use gangline_wire::{Good, Signed, SigningKey, verify_together};
 use tokio::sync::{Notify, broadcast, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     Config, edge,
-    jobs::placement::Placement,
+    jobs::{
+        bells::{Quiet, Rota, Tables},
+        placement::Placement,
+    },
     lanes::Lanes,
     live::Lives,
     metrics::Metrics,
     notice::Noticer,
-    people::{Provider, passkey::Passkeys},
+    outlets::Outlets,
+    paced::Paced,
+    people::{Provider, passkey::Passkeys, password::Passwords},
     refusals::Recorder,
     routes::pages::Drawn,
-    tunnel::Tunnels,
+    spool::Spools,
+    tunnel::{Link, Tunnels},
+    verifying::Verifying,
+    witnesses::Witnesses,
 };
 
 /// Things that are counted apart, with how often each may happen for one asker.
@@ -44,12 +53,16 @@ pub enum Counted {
     Codes,
     /// One-time links tried, by address.
     Links,
+    /// Passwords tried, by the name that is tried, and set, by account.
+    Passwords,
     /// Sign-ins begun or ended, by address.
     SignIns,
     /// Logout messages of the provider, by address.
     Logouts,
     /// Rotations, by key.
     Rotations,
+    /// Verdicts on appeals, by address.
+    Verdicts,
     /// Signed requests, by key.
     Signed,
     /// Signed requests to a cluster's Ray, by key.
@@ -64,10 +77,13 @@ impl Counted {
             Self::Epochs => (30, 1),
             Self::Codes => (20, 10),
             Self::Links => (30, 20),
+            // Some thousand guesses a day at most, wherever they come from.
+            Self::Passwords => (10, 2),
             Self::SignIns => (60, 30),
             // One provider tells of everybody.
             Self::Logouts => (1200, 600),
             Self::Rotations => (6, 1),
+            Self::Verdicts => (120, 60),
             Self::Signed => (600, 600),
             Self::Ray => (3000, 3000),
         };
@@ -75,8 +91,13 @@ impl Counted {
     }
 }
 
-/// Askers told apart at once.
-const ASKERS_MAX: usize = 50_000;
+/// More askers than so many are looked through for those that need not be told apart any more.
+const ASKERS_KEPT: usize = 50_000;
+/// So often, in milliseconds.
+const SWEPT_EVERY_MILLIS: u64 = 60_000;
+/// Signatures verified with one sum: from about a hundred on sums go another way, which costs each a quarter less, and a bad
+/// one costs a few sums of its own.
+const SIGNATURES_AT_ONCE: usize = 256;
 /// Changes of GPUs that a slow watcher may lag behind.
 const EVENTS: usize = 256;
 
@@ -97,26 +118,52 @@ pub struct Shared {
     pub key: SigningKey,
     /// When this server started.
     pub started_at: UnixMillis,
-    /// Secret of beacons.
+    /// Secret of joining proofs' beacons.
     pub beacon_secret: [u8; 32],
+    /// What waits to be verified.
+    pub verifying: Verifying,
+    /// The hours' bells, from which epochs' beacons follow.
+    pub rota: Rota,
+    /// Tables of calibration, as last read.
+    pub tables: Tables,
+    /// Machines that no bell is due for, and until when.
+    pub quiet: Quiet,
     /// Counters.
     pub metrics: Arc<Metrics>,
     /// Refused attempts.
     pub recorder: Recorder,
     /// What was seen, for the detectors; and what is frozen.
     pub noticer: Noticer,
+    /// Who outside is told of incidents.
+    pub outlets: Outlets,
+    /// Who is asked to cosign the log.
+    pub witnesses: Witnesses,
     /// The identity provider, where one is configured.
     pub provider: Option<Arc<Provider>>,
     /// The intake of beats and the way into it.
     pub lanes: Lanes,
     /// Tunnels to clusters.
     pub tunnels: Tunnels,
+    /// Where large bodies wait.
+    pub spools: Spools,
+    /// The way to tunnels that end at other servers.
+    pub link: Link,
+    /// Where the other servers reach this one's; empty: they do not.
+    pub reached_at: String,
     /// Pages that are the same for everybody.
     pub drawn: Drawn,
+    /// Machines that have not left, and of them those that are connected, for the operator's console.
+    pub machines: Paced<(u64, u64)>,
+    /// Attempts that were refused in a day, for the same.
+    pub refused: Paced<u64>,
     /// Offers in the order of choice.
     pub placement: Placement,
     /// What passkeys are for here; none where browsers have none.
     pub passkeys: Option<Passkeys>,
+    /// How many factors people are asked for.
+    pub factors: Factors,
+    /// Passwords; none where there is something better, or the operator has not asked for them.
+    pub passwords: Option<Passwords>,
     /// What is open, and under what.
     pub lives: Lives,
     /// Totals and GPU changes for watchers.
@@ -128,11 +175,52 @@ pub struct Shared {
     /// Something public changed: project soon.
     dirty: Notify,
     draining: AtomicBool,
+    /// When this server last filled the projection itself, in seconds; 0: never.
+    projected_at: AtomicU64,
     nudges: broadcast::Sender<MachineId>,
     clusters_changed: watch::Sender<u64>,
     /// When a write was last found to be durable.
     ready_at: tokio::sync::Mutex<Option<UnixSeconds>>,
-    quotas: Mutex<HashMap<(Counted, String), Bucket>>,
+    quotas: Mutex<Quotas>,
+    signatures: Group<Signed, Option<Good>>,
+}
+
+/// What each asker has left.
+struct Quotas {
+    /// By a hash with a key of this process: askers are as many as there are machines.
+    buckets: HashMap<u64, (Counted, Bucket)>,
+    hasher: RandomState,
+    /// Looked through when there are so many: twice what was left last time, so that a look costs each asker little
+    /// however many there are.
+    swept_at: usize,
+    /// And once a minute, when there are many.
+    swept: UnixMillis,
+}
+
+impl Default for Quotas {
+    fn default() -> Self {
+        Self {
+            buckets: HashMap::new(),
+            hasher: RandomState::new(),
+            swept_at: ASKERS_KEPT,
+            swept: UnixMillis(0),
+        }
+    }
+}
+
+impl Quotas {
+    fn bucket(&mut self, what: Counted, asker: impl Hash, now: UnixMillis) -> &mut Bucket {
+        let is_due =
+            self.buckets.len() > ASKERS_KEPT && now.0.saturating_sub(self.swept.0) > SWEPT_EVERY_MILLIS;
+        if is_due || self.buckets.len() >= self.swept_at {
+            self.buckets.retain(|_, (what, bucket)| !bucket.is_full(what.quota(), now));
+            self.swept_at = ASKERS_KEPT.max(self.buckets.len() * 2);
+            self.buckets.shrink_to(self.swept_at);
+            self.swept = now;
+        }
+        let asker = self.hasher.hash_one((what, asker));
+        &mut self.buckets.entry(asker).or_insert_with(|| (what, Bucket::full(what.quota(), now))).1
+    }
 }
 
 /// The shared parts, counted.
@@ -143,6 +231,7 @@ impl Shared {
     #[allow(clippy::too_many_arguments)]
     pub fn new(
         config: Config,
+        (factors, passwords): (Factors, Option<Passwords>),
         authorities: Vec<String>,
         origin: String,
         store: Store,
@@ -150,27 +239,46 @@ impl Shared {
         metrics: Arc<Metrics>,
         recorder: Recorder,
         noticer: Noticer,
+        outlets: Outlets,
+        witnesses: Witnesses,
         provider: Option<Arc<Provider>>,
         lanes: Lanes,
+        (link, reached_at): (Link, String),
         stop: CancellationToken,
     ) -> App {
         let beacon_secret = blake3::derive_key("gangline 2026 beacon secret", key.seed().as_ref());
+        let verifying = Verifying::new(config.verifying_max);
+        let rota = Rota::new(&beacon_secret, config.bell_pace);
+        let spools = Spools::new(config.data.clone(), config.ray_spool_bytes_max);
         Arc::new(Self {
             config,
             authorities,
             passkeys: Passkeys::of(&origin),
+            factors,
+            passwords,
             origin,
             store,
             key,
+            verifying,
+            rota,
+            tables: Tables::default(),
+            quiet: Quiet::default(),
             beacon_secret,
             started_at: edge::now_millis(),
             metrics,
             recorder,
             noticer,
+            outlets,
+            witnesses,
             provider,
             lanes,
             tunnels: Tunnels::new(),
+            spools,
+            link,
+            reached_at,
             drawn: Drawn::default(),
+            machines: Paced::default(),
+            refused: Paced::default(),
             placement: Placement::default(),
             lives: Lives::default(),
             events: broadcast::channel(EVENTS).0,
@@ -178,22 +286,26 @@ impl Shared {
             stop,
             dirty: Notify::new(),
             draining: AtomicBool::new(false),
+            projected_at: AtomicU64::new(0),
             nudges: broadcast::channel(EVENTS).0,
             clusters_changed: watch::channel(0).0,
             ready_at: tokio::sync::Mutex::new(None),
             quotas: Mutex::default(),
+            signatures: Group::of(SIGNATURES_AT_ONCE),
         })
     }
 
     /// Counts one act of `asker`; too many is a refusal that says how long to wait.
-    pub fn count(&self, what: Counted, asker: &str) -> Result<(), Refusal> {
-        let (now, quota) = (edge::now_millis(), what.quota());
+    pub fn count(&self, what: Counted, asker: impl Hash) -> Result<(), Refusal> {
+        let now = edge::now_millis();
         let mut quotas = self.quotas.lock().unwrap_or_else(|e| e.into_inner());
-        if quotas.len() >= ASKERS_MAX {
-            quotas.retain(|(what, _), bucket| !bucket.is_full(what.quota(), now));
-        }
-        let bucket = quotas.entry((what, asker.to_owned())).or_insert_with(|| Bucket::full(quota, now));
-        bucket.take(quota, now).map_err(|seconds| Refusal::TooMany { seconds })
+        let bucket = quotas.bucket(what, asker, now);
+        bucket.take(what.quota(), now).map_err(|seconds| Refusal::TooMany { seconds })
+    }
+
+    /// Verifies a signature, together with those of others where many come at once. None if it is not good.
+    pub async fn verify(&self, signed: Signed) -> Option<Good> {
+        self.signatures.ask(signed, || |all| async { verify_together(all) }).await.flatten()
     }
 
     /// Whether a write would be durable now. Tried at most once a second however many ask: anybody may.
@@ -214,8 +326,17 @@ impl Shared {
     pub async fn wait_changed(&self) {
         self.dirty.notified().await;
     }
+    /// This server has filled the projection, and told its watchers of it.
+    pub fn projected(&self, now: UnixSeconds) {
+        self.projected_at.store(now.0, Ordering::Relaxed);
+    }
+    /// When it last did.
+    pub fn projected_at(&self) -> UnixSeconds {
+        UnixSeconds(self.projected_at.load(Ordering::Relaxed))
+    }
     /// There is news for a machine.
     pub fn nudge(&self, machine: MachineId) {
+        self.quiet.broken(machine);
         let _ = self.nudges.send(machine);
     }
     /// To hear of news for machines.

@@ -3,9 +3,9 @@
 use axum::http::StatusCode;
 use gangline_guard::Refusal;
 use gangline_store::{SequenceError, StoreError};
-use gangline_wire::ErrorBody;
+use gangline_wire::{ErrorBody, body::UNKNOWN_FIELDS};
 
-use crate::people::PeopleError;
+use crate::{panics::BrokeOff, people::PeopleError};
 
 /// Why a request was not answered as asked.
 #[derive(Debug, thiserror::Error)]
@@ -25,6 +25,29 @@ pub enum ApiError {
         /// What to do.
         hint: Option<String>,
     },
+    /// It takes an approval, which was asked for.
+    #[error("{0}")]
+    Waiting(Box<ErrorBody>),
+    /// Its body has fields that this network does not know.
+    #[error("the body has fields that this network does not know: {}", .0.join(", "))]
+    UnknownFields(Vec<String>),
+    /// There is no room for its body now.
+    #[error(
+        "bodies on their way to clusters take all the room that this server, or its share for one account, has for them ({bytes_max} bytes in all)"
+    )]
+    NoRoom {
+        /// All the room there is.
+        bytes_max: u64,
+    },
+    /// Too many proofs wait to be verified.
+    #[error("{waiting} proofs wait to be verified, as many as may")]
+    Busy {
+        /// How many wait.
+        waiting: usize,
+    },
+    /// A mistake of ours broke it off.
+    #[error("the server made a mistake")]
+    BrokeOff(#[from] BrokeOff),
     /// The identity provider could not be asked.
     #[error(transparent)]
     Away(PeopleError),
@@ -75,6 +98,24 @@ impl ApiError {
     ) -> Self {
         Self::Bad { status, code, message: message.into(), hint: Some(hint.into()) }
     }
+    /// A body that is larger than its endpoint takes.
+    pub fn too_large(bytes_max: usize) -> Self {
+        Self::bad_hint(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            "too_large",
+            "the body is larger than this endpoint takes",
+            format!("send at most {bytes_max} bytes"),
+        )
+    }
+    /// A body that did not come in time.
+    pub fn too_slow(wait: std::time::Duration) -> Self {
+        let message = format!("the body took longer than {} s", wait.as_secs());
+        Self::bad(StatusCode::REQUEST_TIMEOUT, "body_too_slow", message)
+    }
+    /// A body that ended before its end.
+    pub fn broken_off() -> Self {
+        Self::bad(StatusCode::BAD_REQUEST, "body_incomplete", "the body broke off")
+    }
     /// There is no such thing, or it is none of the asker's business: told alike.
     pub fn hidden() -> Self {
         Self::Refused(Refusal::Hidden)
@@ -84,43 +125,68 @@ impl ApiError {
         match self {
             Self::Refused(r) => StatusCode::from_u16(r.status()).unwrap_or(StatusCode::FORBIDDEN),
             Self::Bad { status, .. } => *status,
+            Self::Waiting(_) => StatusCode::FORBIDDEN,
+            Self::UnknownFields(_) => StatusCode::BAD_REQUEST,
+            Self::BrokeOff(_) => StatusCode::INTERNAL_SERVER_ERROR,
             Self::Store(StoreError::Full) => StatusCode::INSUFFICIENT_STORAGE,
-            Self::Store(_) | Self::Away(_) => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Store(_) | Self::Away(_) | Self::NoRoom { .. } | Self::Busy { .. } => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
         }
     }
     /// What the asker is told.
     pub fn body(&self) -> ErrorBody {
+        let told = |code: &str, message: String, hint: Option<&str>| ErrorBody {
+            code: code.into(),
+            message,
+            hint: hint.map(Into::into),
+            ..ErrorBody::default()
+        };
         match self {
-            Self::Refused(r) => {
-                ErrorBody { code: r.code().into(), message: r.to_string(), hint: r.hint().map(Into::into) }
-            }
-            Self::Bad { code, message, hint, .. } => {
-                ErrorBody { code: (*code).into(), message: message.clone(), hint: hint.clone() }
-            }
-            Self::Store(StoreError::Full) => ErrorBody {
-                code: "disk_full".into(),
-                message: "the server has no space left to write this down, so it was not done".into(),
-                hint: Some("try again later; nothing that was acknowledged is lost".into()),
+            Self::Refused(r) => told(r.code(), r.to_string(), r.hint()),
+            Self::Waiting(body) => body.as_ref().clone(),
+            Self::Bad { code, message, hint, .. } => told(code, message.clone(), hint.as_deref()),
+            Self::UnknownFields(fields) => ErrorBody {
+                fields: fields.clone().into(),
+                ..told(
+                    UNKNOWN_FIELDS,
+                    self.to_string(),
+                    Some("leave them out, or ask a newer server; /openapi.json has the fields there are"),
+                )
             },
-            Self::Away(e) => ErrorBody {
-                code: "provider_away".into(),
-                message: format!("{e}; that is not a no"),
-                hint: Some(
-                    "try again in a minute; one-time sign-in links of this network work meanwhile".into(),
-                ),
-            },
-            Self::Store(_) => ErrorBody {
-                code: "unavailable".into(),
-                message: "the server could not look this up or write it down; that is not a no".into(),
-                hint: Some("try again later".into()),
-            },
+            Self::BrokeOff(_) => told("internal", self.to_string(), Some("tell the operator when this was")),
+            Self::NoRoom { .. } => told(
+                "no_room",
+                self.to_string(),
+                Some("send it again in a moment; the operator sets the room with --ray-spool-mib"),
+            ),
+            Self::Store(StoreError::Full) => told(
+                "disk_full",
+                "the server has no space left to write this down, so it was not done".into(),
+                Some("try again later; nothing that was acknowledged is lost"),
+            ),
+            Self::Away(e) => told(
+                "provider_away",
+                format!("{e}; that is not a no"),
+                Some("try again in a minute; one-time sign-in links of this network work meanwhile"),
+            ),
+            Self::Busy { .. } => told(
+                "verifier_busy",
+                self.to_string(),
+                Some("hand the opening in again; its clock stopped with the roots, and it is waited for"),
+            ),
+            Self::Store(_) => told(
+                "unavailable",
+                "the server could not look this up or write it down; that is not a no".into(),
+                Some("try again later"),
+            ),
         }
     }
     /// Seconds until it makes sense to ask again, where that is known.
     pub fn retry_after_seconds(&self) -> Option<u64> {
         match self {
             Self::Refused(Refusal::TooMany { seconds }) => Some(*seconds),
-            Self::Store(_) => Some(5),
+            Self::Store(_) | Self::NoRoom { .. } | Self::Busy { .. } => Some(5),
             Self::Away(_) => Some(60),
             _ => None,
         }

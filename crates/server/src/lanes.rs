@@ -1,23 +1,42 @@
 //! The way into the intake: where machines are told to send beats, and the gate that opens epochs. Starts the
 //! intake with what books and journal hold.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use gangline_guard::beat::Gate;
 use gangline_rules::uptime::LATE_WINDOW_SECONDS;
-use gangline_store::{Journal, Store};
-use gangline_types::{Hour, Text};
+use gangline_store::{FoldedLink, Journal, LaneRow, Store, StoreError};
+use gangline_types::{Hour, Text, UnixSeconds};
 use gangline_wire::{SigningKey, api::machine::UdpAddress, beat::Epoch};
 use tokio::time::Instant;
 
 use crate::{
     Config, ServeError,
-    config::BeatUdp,
-    intake::{self, Clock, Intake, Start},
+    config::{BeatJournal, BeatUdp},
+    intake::{self, Clock, Intake, Start, StartError},
 };
 
 /// A fold takes at most this part of the time: after one that took a second, the next waits twenty.
 const FOLD_SHARE: u32 = 20;
+/// And so many hours of GPUs a second are folded on average: with what follows in the projection each takes some 50 us,
+/// so that the books of a large fleet cost a twentieth of a core.
+const HOURS_PER_SECOND: u32 = 1_000;
+
+/// What a fold costs at the very most, and more for each hour of a GPU. One that took longer waited for somebody who held
+/// the books.
+const FOLD_AT_MOST: Duration = Duration::from_millis(250);
+const HOUR_AT_MOST: Duration = Duration::from_millis(5);
+
+/// Another server that says it is further behind, in seconds, holds nobody up: by the pace above, 600,000 machines at one are
+/// ten minutes.
+const BEHIND_AT_MOST: u64 = 900;
 
 /// When the books were last brought up to date, and when that may happen again by itself.
 #[derive(Debug)]
@@ -30,14 +49,25 @@ impl Pace {
     pub fn is_due(&self) -> bool {
         Instant::now() >= self.next
     }
-    /// A fold took so long.
-    pub fn folded(&mut self, took: Duration) {
-        self.next = Instant::now() + took * FOLD_SHARE;
+    /// How long nothing is folded after a fold of so many hours of GPUs that took so long.
+    fn pause(took: Duration, hours: u32) -> Duration {
+        let worked = took.min(FOLD_AT_MOST + HOUR_AT_MOST * hours);
+        let for_hours = Duration::from_secs(1) * hours / HOURS_PER_SECOND;
+        (worked * FOLD_SHARE).max(for_hours)
+    }
+    /// A fold of so many hours of GPUs took so long.
+    pub fn folded(&mut self, took: Duration, hours: usize) {
+        let hours = u32::try_from(hours).unwrap_or(u32::MAX);
+        self.next = Instant::now() + Self::pause(took, hours);
     }
 }
 
 /// The intake and the way into it.
 pub struct Lanes {
+    /// When what the books have was taken from the intake, in seconds.
+    folded_at: AtomicU64,
+    /// By how many seconds the books are behind the beats of other servers.
+    others_behind: AtomicU64,
     /// The running intake.
     pub intake: Arc<Intake>,
     /// Opens epochs.
@@ -81,7 +111,45 @@ fn udp_socket(config: &Config, main: SocketAddr) -> Result<Option<std::net::UdpS
     }
 }
 
+/// Lanes that may still be beaten on, and how deep each chain was shown, as in the books.
+///
+/// # Errors
+/// When they cannot be read.
+pub async fn known(store: &Store, now: UnixSeconds) -> Result<(Vec<LaneRow>, Vec<FoldedLink>), StoreError> {
+    // One epoch more than counts: a clock that is stepped back loses nobody their lane.
+    let lanes = store.lanes(Epoch::of(now).previous().previous()).await?;
+    let shown_since = Hour(now.minute().hour().0.saturating_sub(72 + (LATE_WINDOW_SECONDS / 3600) as u32));
+    let mut chains: Vec<_> = lanes.iter().flat_map(|lane| lane.gpus.iter().copied()).collect();
+    // Neighbours in the books together.
+    chains.sort_unstable_by_key(|(gpu, _)| *gpu);
+    let deepest = store.newest_links(&chains, shown_since).await?;
+    Ok((lanes, deepest))
+}
+
 impl Lanes {
+    /// By how many seconds the books are behind the beats that came in here: none where none waits, and otherwise as many as
+    /// the last fold was taken ago.
+    pub fn behind(&self, now: UnixSeconds) -> u64 {
+        match self.intake.counters().waiting.load(Ordering::Relaxed) {
+            0 => 0,
+            _ => now.since(UnixSeconds(self.folded_at.load(Ordering::Relaxed))),
+        }
+    }
+    /// Up to when the books have every beat, of all servers. In a large fleet that is some minutes ago, and who has not beaten
+    /// since then may well have.
+    pub fn beats_until(&self, now: UnixSeconds) -> UnixSeconds {
+        let others = self.others_behind.load(Ordering::Relaxed);
+        UnixSeconds(now.0.saturating_sub(self.behind(now).max(others)))
+    }
+    /// The books are so many seconds behind the beats that other servers took.
+    pub fn others_are_behind(&self, seconds: u64) {
+        self.others_behind.store(seconds.min(BEHIND_AT_MOST), Ordering::Relaxed);
+    }
+    /// The books have everything that was acknowledged by then.
+    pub fn folded(&self, taken_at: UnixSeconds) {
+        self.folded_at.store(taken_at.0, Ordering::Relaxed);
+    }
+
     /// Starts the intake of a server whose main listener is at `main`.
     ///
     /// # Errors
@@ -95,19 +163,21 @@ impl Lanes {
         let secret = blake3::derive_key("gangline 2026 beat secret", key.seed().as_ref());
         let clock = config.beat_clock.clone();
         let now = clock.now();
-        let (journal, lines) = Journal::open(&config.data).await?;
-        // One epoch more than counts: a clock that is stepped back loses nobody their lane.
-        let lanes = store.lanes(Epoch::of(now).previous().previous()).await?;
-        let shown_since =
-            Hour(now.minute().hour().0.saturating_sub(72 + (LATE_WINDOW_SECONDS / 3600) as u32));
-        let deepest = store.deepest_links(shown_since).await?;
+        let journal = match config.beat_journal {
+            BeatJournal::Disk => Journal::open(&config.data)?,
+            BeatJournal::Database => store.journal(&config.data)?,
+        };
+        let (lanes, deepest) = known(store, now).await?;
         let udp = udp_socket(config, main)?;
         let http = config
             .beat_listen
             .map(|listen| intake::tcp(listen).map_err(|source| ServeError::Listen { listen, source }))
             .transpose()?;
-        let start = Start { udp, http, secret, clock: clock.clone(), journal, lines, lanes, deepest };
-        let intake = Intake::start(start).map_err(ServeError::Intake)?;
+        let start = Start { udp, http, secret, clock: clock.clone(), journal, lanes, deepest };
+        let intake = Intake::start(start).await.map_err(|error| match error {
+            StartError::Journal(error) => ServeError::Store(error),
+            StartError::System(error) => ServeError::Intake(error),
+        })?;
         let udp = match named(config)? {
             Some(named) => Some(named).filter(|_| intake.udp.is_some()),
             None => intake.udp.map(|at| UdpAddress { host: None, port: at.port() }),
@@ -124,6 +194,8 @@ impl Lanes {
         };
         let pace = Pace { next: Instant::now() };
         Ok(Self {
+            folded_at: AtomicU64::new(now.0),
+            others_behind: AtomicU64::new(0),
             intake: Arc::new(intake),
             gate: std::sync::Mutex::new(Gate::new(secret)),
             clock,
@@ -131,5 +203,25 @@ impl Lanes {
             http,
             folding: tokio::sync::Mutex::new(pace),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fold_s_own_work_is_a_twentieth_of_the_time_and_waiting_for_the_books_is_none() {
+        let check = |took_millis, hours, seconds| {
+            let pause = Pace::pause(Duration::from_millis(took_millis), hours);
+            assert_eq!(pause, Duration::from_secs(seconds), "{took_millis} ms for {hours} hours");
+        };
+        check(0, 0, 0);
+        check(100, 3, 2);
+        check(100, 600_000, 600);
+        check(45_000, 600_000, 900);
+        // Somebody held the books for ten seconds meanwhile.
+        check(10_000, 0, 5);
+        check(10_000, 50, 10);
     }
 }

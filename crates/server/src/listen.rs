@@ -13,7 +13,13 @@ use std::{
 };
 
 use axum::{Router, body::Body, extract::ConnectInfo};
-use hyper::{Request, body::Incoming, server::conn::http1, service::service_fn};
+use hyper::{
+    Request,
+    body::Incoming,
+    header::{self, HeaderValue},
+    server::conn::http1,
+    service::service_fn,
+};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
@@ -24,7 +30,9 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower::ServiceExt;
 
-use crate::{config::Connections, tls::ACME_TLS};
+use gangline_guard::forwarded::Proxies;
+
+use crate::{config::Connections, panics, tls::ACME_TLS};
 
 /// How long TLS may take to come about.
 const HANDSHAKE: Duration = Duration::from_secs(10);
@@ -81,8 +89,8 @@ struct Place {
 }
 
 impl Places {
-    fn take(self: &Arc<Self>, limits: Connections, from: IpAddr) -> Option<Place> {
-        let near = neighbourhood(from);
+    fn take(self: &Arc<Self>, limits: Connections, proxies: &Proxies, from: IpAddr) -> Option<Place> {
+        let near = neighbourhood(from).filter(|_| !proxies.hold(from));
         let mut taken = self.taken.lock().unwrap_or_else(|e| e.into_inner());
         let (all, by_address) = &mut *taken;
         if *all >= limits.max {
@@ -124,6 +132,8 @@ pub struct Serving {
     pub tls: Option<Arc<rustls::ServerConfig>>,
     /// How many.
     pub connections: Connections,
+    /// Whose connections are not counted by address, for they are everybody's.
+    pub proxies: Arc<Proxies>,
     /// Counters.
     pub counters: Arc<Counters>,
     /// From now on no connection is taken, and those that are open end after the request that runs.
@@ -154,7 +164,7 @@ impl Serving {
                     continue;
                 }
             };
-            let Some(place) = places.take(self.connections, peer.ip()) else {
+            let Some(place) = places.take(self.connections, &self.proxies, peer.ip()) else {
                 self.counters.turned_away.fetch_add(1, Ordering::Relaxed);
                 continue;
             };
@@ -162,7 +172,8 @@ impl Serving {
             tracker.spawn(async move {
                 serving.counters.open.fetch_add(1, Ordering::Relaxed);
                 tokio::select! {
-                    () = serving.connection(stream, peer) => {}
+                    // Caught here too, so that a connection is always counted out.
+                    _ = panics::caught(serving.connection(stream, peer)) => {}
                     () = cut.cancelled() => {}
                 }
                 serving.counters.open.fetch_sub(1, Ordering::Relaxed);
@@ -210,8 +221,22 @@ impl Serving {
             let mut request = request.map(Body::new);
             request.extensions_mut().insert(ConnectInfo(peer));
             let router = router.clone();
+            // A length beside it is passed over (RFC 9112 section 6.3), and whoever stands in front of this server may
+            // have counted by that: what follows on this connection is not read as a request.
+            let is_coded = request.headers().contains_key(header::TRANSFER_ENCODING);
             async move {
-                Ok::<_, Infallible>(router.oneshot(request).await.unwrap_or_else(|never| match never {}))
+                let answered = panics::caught(router.oneshot(request)).await;
+                let mut answer = match answered {
+                    Ok(answered) => answered.unwrap_or_else(|never| match never {}),
+                    Err(broke_off) => {
+                        tracing::error!(%peer, error = &broke_off as &dyn std::error::Error, "a request was not answered as it should");
+                        panics::answer()
+                    }
+                };
+                if is_coded {
+                    answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+                }
+                Ok::<_, Infallible>(answer)
             }
         });
         let connection = http1::Builder::new()
@@ -253,11 +278,56 @@ impl Serving {
 mod tests {
     use super::*;
 
+    #[tokio::test]
+    async fn a_request_that_breaks_off_ends_nothing_but_itself() {
+        use axum::routing::get;
+        use tokio::io::{AsyncReadExt, AsyncWriteExt};
+        async fn breaks() -> &'static str {
+            panic!("a mistake of ours")
+        }
+        let router = Router::new().route("/breaks", get(breaks)).route("/works", get(async || "it works"));
+        let (stop, counters) = (CancellationToken::new(), Arc::<Counters>::default());
+        let serving = Serving {
+            router,
+            tls: None,
+            connections: Connections::default(),
+            proxies: Arc::default(),
+            counters: counters.clone(),
+            stop: stop.clone(),
+        };
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let served = tokio::spawn(serving.serve(listener, Duration::from_secs(60)));
+        let ask = async |stream: &mut TcpStream, path: &str, until: &str| {
+            stream.write_all(format!("GET {path} HTTP/1.1\r\nhost: a\r\n\r\n").as_bytes()).await.unwrap();
+            let mut text = Vec::new();
+            while !String::from_utf8_lossy(&text).contains(until) {
+                assert!(stream.read_buf(&mut text).await.unwrap() > 0, "{}", String::from_utf8_lossy(&text));
+            }
+            String::from_utf8(text).unwrap()
+        };
+        let mut beside = TcpStream::connect(address).await.unwrap();
+        ask(&mut beside, "/works", "it works").await;
+        let mut one = TcpStream::connect(address).await.unwrap();
+        let told = ask(&mut one, "/breaks", "}").await;
+        assert!(told.starts_with("HTTP/1.1 500") && told.contains("\"internal\""), "{told}");
+        assert!(!told.contains("a mistake of ours"), "the cause was told: {told}");
+        assert_eq!(one.read(&mut [0; 1]).await.unwrap(), 0, "its connection goes on");
+        // Whoever was there before, and whoever comes next, notices nothing.
+        ask(&mut beside, "/works", "it works").await;
+        ask(&mut TcpStream::connect(address).await.unwrap(), "/works", "it works").await;
+        drop(beside);
+        stop.cancel();
+        assert!(served.await.unwrap());
+        assert_eq!(counters.open.load(Ordering::Relaxed), 0, "a connection was never counted out");
+    }
+
     #[test]
     fn places_are_counted_in_all_and_by_neighbourhood() {
         let places = Arc::<Places>::default();
         let limits = Connections { max: 4, per_address_max: 2 };
-        let take = |ip: &str| places.take(limits, ip.parse().unwrap());
+        let proxies = Proxies::of(["10.0.0.0/8"]).unwrap();
+        let take = |ip: &str| places.take(limits, &proxies, ip.parse().unwrap());
         let first = take("2a00:1:2:3::1");
         let _second = take("2a00:1:2:3:ffff::2");
         assert!(first.is_some() && take("2a00:1:2:3::9").is_none(), "one network has two places");
@@ -270,5 +340,9 @@ mod tests {
         drop(last);
         assert!(take("127.0.0.1").is_some());
         assert_eq!(places.taken.lock().unwrap().1.len(), 2, "who has none is not remembered");
+        let roomy = Connections { max: 99, ..limits };
+        let through: Vec<_> =
+            (0..5).map(|_| places.take(roomy, &proxies, "10.0.0.2".parse().unwrap())).collect();
+        assert!(through.iter().all(Option::is_some), "a proxy of ours has everybody's connections");
     }
 }

@@ -217,8 +217,10 @@ mod tests {
                 account: AccountId::from_bytes([9; 16]),
                 role: Role::Renter,
                 signed_in_at: gangline_types::UnixSeconds(0),
+                began: gangline_guard::Began::Passkey,
             },
             &gangline_guard::Freezes::default(),
+            gangline_guard::Factors::Two,
         )
     }
 

@@ -24,6 +24,8 @@ pub struct Metrics {
     pub snapshots: AtomicU64,
     /// Refusals that were counted but not written down, for a flood of them.
     pub refusals_unrecorded: AtomicU64,
+    /// Up to when the books have every beat, in seconds since 1970.
+    pub beats_until: AtomicU64,
     /// Connections.
     pub connections: Arc<Counters>,
     /// Alarms, repeats too.
@@ -33,6 +35,7 @@ pub struct Metrics {
     requests: Mutex<BTreeMap<(&'static str, u16), u64>>,
     refusals: Mutex<BTreeMap<String, u64>>,
     proofs: Mutex<BTreeMap<&'static str, u64>>,
+    told: Mutex<BTreeMap<(&'static str, &'static str), u64>>,
 }
 
 fn count<K: Ord>(map: &Mutex<BTreeMap<K, u64>>, key: K) {
@@ -51,6 +54,10 @@ impl Metrics {
     /// A proof was judged.
     pub fn judged(&self, outcome: &'static str) {
         count(&self.proofs, outcome);
+    }
+    /// A try to tell people outside ended so.
+    pub fn told(&self, outlet: &'static str, outcome: &'static str) {
+        count(&self.told, (outlet, outcome));
     }
     /// The text format.
     pub fn render(&self, totals: &NetworkTotals, tunnels: usize) -> String {
@@ -113,6 +120,12 @@ impl Metrics {
         );
         for (outcome, n) in self.proofs.lock().unwrap_or_else(|e| e.into_inner()).iter() {
             let _ = writeln!(out, "gangline_proofs_total{{outcome=\"{outcome}\"}} {n}");
+        }
+        out.push_str(
+            "# HELP gangline_messages_total Tries to tell people of incidents.\n# TYPE gangline_messages_total counter\n",
+        );
+        for ((outlet, outcome), n) in self.told.lock().unwrap_or_else(|e| e.into_inner()).iter() {
+            let _ = writeln!(out, "gangline_messages_total{{outlet=\"{outlet}\",outcome=\"{outcome}\"}} {n}");
         }
         out.push_str(
             "# HELP gangline_requests_total Answered requests.\n# TYPE gangline_requests_total counter\n",

@@ -1,7 +1,11 @@
 //! From bytes to a handler's arguments: limits, signature or session, then types. A handler never sees a
 //! request that did not pass; an identity never comes from anything but the guard.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{
+    fmt,
+    net::{IpAddr, SocketAddr},
+    time::Duration,
+};
 
 use axum::{
     body::{Body, Bytes},
@@ -9,18 +13,19 @@ use axum::{
 };
 use gangline_guard::{
     Act, Actor, HeadVerified, Permit, Principal, Refusal, RequestParts,
-    authenticate::{session, signed, signed_by_new_key},
+    authenticate::{session, signature, signed_by, signed_by_new_key},
     notice::{Asked, Trail},
     notice::{Outcome, watch::is_dull},
     permit::permit,
     policy::Resource,
     secret::Secret,
 };
-use gangline_types::{KeyId, Label, UnixSeconds};
+use gangline_types::{KeyId, Label, SessionId, UnixSeconds};
 use gangline_wire::{
     Credential, Endpoint, Media, PublicKey, Spec,
     api::account::Role,
-    sig::{Claimed, Received},
+    body::{self, BodyError},
+    sig::{Claimed, Received, SigError},
 };
 use hyper::upgrade::OnUpgrade;
 use serde::de::DeserializeOwned;
@@ -30,14 +35,17 @@ use crate::{
     edge,
     error::ApiError,
     live::Live,
+    spool::{BODY_IN_MEMORY_BYTES_MAX, Spool},
 };
 
 /// Name of the session's cookie. `__Host-`: only over a secure channel, for this host alone.
 pub const SESSION_COOKIE: &str = "__Host-gangline";
 /// Name of the theme's cookie.
 pub const THEME_COOKIE: &str = "gangline-theme";
+/// Code of an act that was declined.
+pub const DECLINED: &str = "approval_declined";
 /// How long a body may take to arrive.
-const BODY_SECONDS_MAX: u64 = 120;
+const BODY_WAIT: Duration = Duration::from_secs(120);
 /// Bodies are never compressed, so length says all.
 const HEADER_VALUE_BYTES_MAX: usize = 8192;
 
@@ -70,7 +78,7 @@ pub struct Ctx<E: Endpoint> {
     pub body: E::Request,
     /// The request's head as it came.
     pub head: axum::http::request::Parts,
-    /// Its body as it came.
+    /// Its body as it came; empty where it is [`Ctx::into_raw`]'s.
     pub bytes: Bytes,
     /// From where.
     pub peer: SocketAddr,
@@ -78,6 +86,8 @@ pub struct Ctx<E: Endpoint> {
     pub live: Live,
     /// The connection, should it be upgraded: given away only with [`Ctx::live`].
     upgrade: Option<OnUpgrade>,
+    /// A body that is passed through.
+    spool: Option<Spool>,
     /// What the guard was asked.
     pub trail: Trail,
 }
@@ -104,12 +114,7 @@ impl<E: Endpoint> Ctx<E> {
     /// Asks the guard for a further act that the endpoint's own entails, for example reading what a page
     /// shows.
     pub fn permit_also<A: Act>(&self, on: A::On) -> Result<Permit<A>, ApiError> {
-        let what: Resource = on.clone().into();
-        let answer = permit::<A>(&self.actor, on, self.now);
-        if answer.is_err() || !is_dull(A::ACTION, Outcome::Done) {
-            self.trail.add(Asked::new(self.actor.principal(), A::ACTION, &what, &answer));
-        }
-        Ok(answer?)
+        ask::<A>(&self.actor, on, self.now, &self.trail)
     }
     /// The request as it came, its body put back, for what is passed through or upgraded; and what has to end
     /// the connection.
@@ -117,13 +122,32 @@ impl<E: Endpoint> Ctx<E> {
         if let Some(upgrade) = self.upgrade.take() {
             self.head.extensions.insert(upgrade);
         }
-        (Request::from_parts(self.head, Body::from(self.bytes)), self.live)
+        let body = self.spool.take().map_or_else(|| Body::from(self.bytes), Spool::into_body);
+        (Request::from_parts(self.head, body), self.live)
     }
     /// Asker for quotas: the key, or else the address.
-    pub fn asker(&self) -> String {
-        match self.actor.principal().key() {
-            Some(key) => key.to_string(),
-            None => self.peer.ip().to_string(),
+    pub fn asker(&self) -> Asker {
+        self.actor.principal().key().map_or(Asker::Address(self.peer.ip()), Asker::Key)
+    }
+}
+
+/// Whom something is counted for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Asker {
+    /// Nobody known, at an address.
+    Address(IpAddr),
+    /// A key that has signed.
+    Key(KeyId),
+    /// A session.
+    Session(SessionId),
+}
+
+impl fmt::Display for Asker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Address(address) => address.fmt(f),
+            Self::Key(key) => key.fmt(f),
+            Self::Session(session) => session.fmt(f),
         }
     }
 }
@@ -131,10 +155,8 @@ impl<E: Endpoint> Ctx<E> {
 /// What came, for the refusal's record, even if nothing of it could be believed.
 #[derive(Clone, Debug)]
 pub struct Shown {
-    /// Who, as far as established.
-    pub actor: String,
     /// For quotas of the record.
-    pub asker: String,
+    pub asker: Asker,
     /// The key that was claimed; verified if there is a principal.
     pub key: Option<KeyId>,
     /// Who, once established.
@@ -147,16 +169,38 @@ pub struct Shown {
 
 impl Shown {
     /// Nothing yet, from this address.
-    pub fn nothing(address: &str) -> Self {
+    pub fn nothing(address: IpAddr) -> Self {
         Self {
-            actor: "nobody".into(),
-            asker: address.to_owned(),
+            asker: Asker::Address(address),
             key: None,
             principal: None,
             trail: Trail::default(),
             body: Bytes::new(),
         }
     }
+    /// Who, as far as established.
+    pub fn actor(&self) -> String {
+        match (self.principal, self.key) {
+            (Some(principal), _) => principal.to_string(),
+            (None, Some(key)) => format!("unknown, claiming {key}"),
+            (None, None) => "nobody".to_owned(),
+        }
+    }
+}
+
+/// Asks the guard, and notes what it was asked and said.
+pub(crate) fn ask<A: Act>(
+    actor: &Actor,
+    on: A::On,
+    now: UnixSeconds,
+    trail: &Trail,
+) -> Result<Permit<A>, ApiError> {
+    let what: Resource = on.clone().into();
+    let answer = permit::<A>(actor, on, now);
+    if answer.is_err() || !is_dull(A::ACTION, Outcome::Done) {
+        trail.add(Asked::new(actor.principal(), A::ACTION, &what, &answer));
+    }
+    Ok(answer?)
 }
 
 fn one<'a>(headers: &'a HeaderMap, name: &'static str) -> Result<&'a str, ApiError> {
@@ -205,43 +249,33 @@ fn is_same_origin(headers: &HeaderMap, app: &App) -> bool {
 }
 
 async fn read_body(body: Body, limit: usize) -> Result<Bytes, ApiError> {
-    let too_large = || {
-        ApiError::bad_hint(
-            StatusCode::PAYLOAD_TOO_LARGE,
-            "too_large",
-            "the body is larger than this endpoint takes",
-            format!("send at most {limit} bytes"),
-        )
-    };
     let limited = http_body_util::Limited::new(body, limit);
     let read = http_body_util::BodyExt::collect(limited);
-    match tokio::time::timeout(Duration::from_secs(BODY_SECONDS_MAX), read).await {
-        Err(_) => Err(ApiError::bad(
-            StatusCode::REQUEST_TIMEOUT,
-            "body_too_slow",
-            format!("the body took longer than {BODY_SECONDS_MAX} s"),
-        )),
+    match tokio::time::timeout(BODY_WAIT, read).await {
+        Err(_) => Err(ApiError::too_slow(BODY_WAIT)),
         Ok(Ok(collected)) => Ok(collected.to_bytes()),
-        Ok(Err(e)) if e.is::<http_body_util::LengthLimitError>() => Err(too_large()),
-        Ok(Err(_)) => Err(ApiError::bad(StatusCode::BAD_REQUEST, "body_incomplete", "the body broke off")),
+        Ok(Err(e)) if e.is::<http_body_util::LengthLimitError>() => Err(ApiError::too_large(limit)),
+        Ok(Err(_)) => Err(ApiError::broken_off()),
     }
 }
 
-/// A query or form as typed values: empty fields count as not sent.
-fn from_pairs<T: DeserializeOwned>(encoded: &[u8], what: &'static str) -> Result<T, ApiError> {
-    let kept: String = form_urlencoded::Serializer::new(String::new())
-        .extend_pairs(form_urlencoded::parse(encoded).filter(|(_, v)| !v.is_empty()))
-        .finish();
-    let uri: Uri = format!("/?{kept}").parse().map_err(|_| {
-        ApiError::bad(StatusCode::BAD_REQUEST, "malformed", format!("the {what} cannot be read"))
-    })?;
-    axum::extract::Query::<T>::try_from_uri(&uri).map(|q| q.0).map_err(|e| {
-        ApiError::bad(
-            StatusCode::BAD_REQUEST,
-            "malformed",
-            format!("the {what} cannot be read: {}", source_text(&e)),
-        )
-    })
+/// A query as typed values: empty fields count as not sent, and what is not known is not looked at, so that a link
+/// may carry more.
+fn from_query<T: DeserializeOwned>(encoded: &[u8]) -> Result<T, ApiError> {
+    let malformed = |why: &str| {
+        ApiError::bad(StatusCode::BAD_REQUEST, "malformed", format!("the query cannot be read{why}"))
+    };
+    let uri = if encoded.is_empty() {
+        Uri::from_static("/")
+    } else {
+        let kept: String = form_urlencoded::Serializer::new(String::new())
+            .extend_pairs(form_urlencoded::parse(encoded).filter(|(_, v)| !v.is_empty()))
+            .finish();
+        format!("/?{kept}").parse().map_err(|_| malformed(""))?
+    };
+    axum::extract::Query::<T>::try_from_uri(&uri)
+        .map(|q| q.0)
+        .map_err(|e| malformed(&format!(": {}", source_text(&e))))
 }
 
 fn source_text(e: &dyn std::error::Error) -> String {
@@ -261,16 +295,17 @@ fn typed_body<E: Endpoint>(spec: &Spec, bytes: &Bytes) -> Result<E::Request, Api
         return serde_json::from_str("{}")
             .map_err(|_| ApiError::bad(StatusCode::BAD_REQUEST, "malformed", "a body is needed"));
     }
-    if spec.media == Media::Html {
-        return from_pairs(bytes, "form");
-    }
-    let text: &[u8] = if bytes.is_empty() { b"{}" } else { bytes };
-    serde_json::from_slice(text).map_err(|e| {
-        ApiError::bad(
+    let (read, what) =
+        if spec.media == Media::Html { (body::form(bytes), "form") } else { (body::json(bytes), "body") };
+    read.map_err(|why| match why {
+        BodyError::Unknown(fields) => {
+            ApiError::UnknownFields(fields.iter().map(|field| crate::refusals::inert(field)).collect())
+        }
+        BodyError::Malformed(why) => ApiError::bad(
             StatusCode::BAD_REQUEST,
             "malformed",
-            format!("the body cannot be read: {}", crate::refusals::inert(&e.to_string())),
-        )
+            format!("the {what} cannot be read: {}", crate::refusals::inert(&why)),
+        ),
     })
 }
 
@@ -294,6 +329,27 @@ fn claim(headers: &HeaderMap) -> Result<Claimed, ApiError> {
     Ok(Claimed::parse(received).map_err(Refusal::BadSignature)?)
 }
 
+/// Verifies that an enrolled key has signed for these parts, together with what others ask at the same time.
+pub(crate) async fn signed_head(
+    app: &App,
+    claimed: Claimed,
+    parts: RequestParts<'_>,
+    counted: Counted,
+    now: UnixSeconds,
+    shown: &mut Shown,
+) -> Result<HeadVerified, ApiError> {
+    let key = claimed.key;
+    shown.key = Some(key);
+    let freezes = app.noticer.freezes().current();
+    let record = app.store.key(key).await?;
+    let good = app.verify(signature(&claimed, record.as_ref(), parts)?).await;
+    let good = good.ok_or(Refusal::BadSignature(SigError::Signature))?;
+    let verified = signed_by(claimed, record.as_ref(), parts, now, &freezes, Some(&good))?;
+    shown.asker = Asker::Key(key);
+    app.count(counted, shown.asker)?;
+    Ok(verified)
+}
+
 /// Takes a request apart. `shown` is filled in as far as the asker is established, also where the result
 /// is an error.
 pub async fn receive<E: Endpoint>(
@@ -308,8 +364,17 @@ pub async fn receive<E: Endpoint>(
     let moment = app.lives.moment();
     let (mut parts, body) = request.into_parts();
     let upgrade = parts.extensions.remove::<OnUpgrade>();
-    let authority =
-        parts.headers.get(header::HOST).and_then(|h| h.to_str().ok()).unwrap_or("").to_ascii_lowercase();
+    let named = parts.headers.get(header::HOST).and_then(|h| h.to_str().ok()).unwrap_or("");
+    let authority = named.to_ascii_lowercase();
+    // One name, however often it may be said (RFC 9112 section 3.2).
+    let also = parts.uri.authority().map(|also| also.as_str().to_ascii_lowercase());
+    if parts.headers.get_all(header::HOST).iter().count() > 1 || also.is_some_and(|also| also != authority) {
+        return Err(ApiError::bad(
+            StatusCode::BAD_REQUEST,
+            "two_hosts",
+            "the request names the host that it is for twice",
+        ));
+    }
     let for_probes = spec.credential == Credential::Nobody && spec.path.matches('/').count() == 1;
     if !for_probes && !app.authorities.contains(&authority) {
         return Err(Refusal::OtherAuthority(crate::refusals::inert(&authority)).into());
@@ -319,7 +384,7 @@ pub async fn receive<E: Endpoint>(
     // Before the body is read: who says they are asking, and did they sign for it?
     let mut found = None;
     let mut known_session = None;
-    if matches!(spec.credential, Credential::MaybeSession | Credential::Session)
+    if (spec.credential == Credential::MaybeSession || spec.credential.is_session())
         && let Some(secret) = cookie(&parts.headers, SESSION_COOKIE).and_then(Secret::parse)
         && let Some(row) = app.store.session(&secret.stored(), now).await?
     {
@@ -340,33 +405,29 @@ pub async fn receive<E: Endpoint>(
         // A frame's MAC is the intake's to check; until then it is nobody's.
         Credential::Nobody | Credential::Frame => Before::Established(Actor::nobody()),
         Credential::MaybeSession => {
-            Before::Established(known_session.map_or_else(Actor::nobody, |record| session(record, &freezes)))
+            let whoever = known_session.map(|record| session(record, &freezes, app.factors));
+            Before::Established(whoever.unwrap_or_else(Actor::nobody))
         }
-        Credential::Session => {
+        Credential::Session | Credential::AnySession => {
             let record = known_session.ok_or(Refusal::NotSignedIn)?;
-            let actor = session(record, &freezes);
-            shown.actor = actor.principal().to_string();
+            let actor = session(record, &freezes, app.factors);
             shown.principal = Some(*actor.principal());
-            shown.asker = record.session.to_string();
+            shown.asker = Asker::Session(record.session);
+            // Here and not in any handler: a route that is not declared to take one factor takes two.
+            if spec.credential == Credential::Session && actor.lacks_a_factor() {
+                return Err(Refusal::OneFactor.into());
+            }
             Before::Established(actor)
         }
         Credential::NewKey => {
             let claimed = claim(&parts.headers)?;
-            shown.actor = format!("unknown, claiming {}", claimed.key);
             shown.key = Some(claimed.key);
             Before::NewKey(claimed)
         }
         Credential::Key => {
             let claimed = claim(&parts.headers)?;
-            let key = claimed.key;
-            shown.actor = format!("unknown, claiming {key}");
-            shown.key = Some(key);
-            let record = app.store.key(key).await?;
-            let verified = signed(claimed, record.as_ref(), signed_parts, now, &freezes)?;
-            shown.asker = key.to_string();
             let counted = if spec.media == Media::Stream { Counted::Ray } else { Counted::Signed };
-            app.count(counted, &shown.asker)?;
-            Before::Signed(verified)
+            Before::Signed(signed_head(app, claimed, signed_parts, counted, now, shown).await?)
         }
     };
 
@@ -378,14 +439,25 @@ pub async fn receive<E: Endpoint>(
             "send it as it is, without Content-Encoding",
         ));
     }
-    let bytes = read_body(body, spec.body_bytes_max).await?;
+    // What is passed through may be large, and waits outside of memory until its digest is known.
+    let account = match &before {
+        Before::Signed(verified) => verified.principal().account(),
+        _ => None,
+    };
+    let (bytes, spool) = match account {
+        Some(account) if spec.media == Media::Stream && spec.body_bytes_max > BODY_IN_MEMORY_BYTES_MAX => {
+            let spool = app.spools.receive(body, account, spec.body_bytes_max, BODY_WAIT).await?;
+            (Bytes::new(), Some(spool))
+        }
+        _ => (read_body(body, spec.body_bytes_max).await?, None),
+    };
     if spec.media != Media::Stream {
         shown.body = bytes.clone();
     }
 
     let actor = match before {
         Before::Established(actor) => {
-            if spec.credential == Credential::Session && parts.method != HttpMethod::GET {
+            if spec.credential.is_session() && parts.method != HttpMethod::GET {
                 let token =
                     form_urlencoded::parse(&bytes).find(|(n, _)| n == "csrf").map(|(_, v)| v.into_owned());
                 let ok = found.as_ref().zip(token).is_some_and(|(s, t)| s.secret.is_form_token(&t));
@@ -409,19 +481,22 @@ pub async fn receive<E: Endpoint>(
                     )
                 })?;
             let actor = signed_by_new_key(&claimed, &key, signed_parts, &bytes, now, &freezes)?;
-            shown.asker = claimed.key.to_string();
+            shown.asker = Asker::Key(claimed.key);
             actor
         }
         Before::Signed(verified) => {
             let old_until = now.plus(app.config.key_overlap_seconds);
-            app.store.take_sequence(verified.with_body(&bytes)?, old_until).await?
+            let verified = match &spool {
+                Some(spool) => verified.with_digest(spool.digest())?,
+                None => verified.with_body(&bytes)?,
+            };
+            app.store.take_sequence(verified, old_until).await?
         }
     };
-    shown.actor = actor.principal().to_string();
     shown.principal = Some(*actor.principal());
     let trail = shown.trail.clone();
     let live = app.lives.hold(moment, actor.principal());
-    let query = from_pairs(query_text.as_bytes(), "query")?;
+    let query = from_query(query_text.as_bytes())?;
     let body = typed_body::<E>(&spec, &bytes)?;
     Ok(Ctx {
         app: app.clone(),
@@ -436,6 +511,7 @@ pub async fn receive<E: Endpoint>(
         peer,
         live,
         upgrade,
+        spool,
         trail,
     })
 }

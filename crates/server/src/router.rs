@@ -7,13 +7,14 @@ use axum::{
     Json, Router,
     body::Body,
     extract::{ConnectInfo, RawPathParams, Request, State},
-    http::{HeaderValue, StatusCode, header},
+    http::{HeaderMap, HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
     routing::{MethodFilter, MethodRouter, on},
 };
 use gangline_guard::{
     Principal, Refusal,
     audit::RefusedAttempt,
+    inspect::Inspection,
     notice::{Block, Outcome, Seen, watch::is_dull},
 };
 use gangline_wire::{Action, Credential, Endpoint, Media, Method, Spec, endpoints};
@@ -25,7 +26,7 @@ use crate::{
     error::ApiError,
     inspected::inspected,
     refusals::inert,
-    request::{Ctx, Shown, receive},
+    request::{Ctx, Shown, cookie, receive},
     routes::pages,
 };
 
@@ -83,10 +84,11 @@ impl Api {
                           path: RawPathParams,
                           request: Request| {
             let handler = handler.clone();
-            async move {
+            // Some kilobytes: what is between here and the connection passes a pointer on.
+            Box::pin(async move {
                 let path = path.iter().map(|(n, v)| (n.to_owned(), v.to_owned())).collect();
                 answer::<E, F, R>(app, peer, path, request, handler).await
-            }
+            })
         };
         assert!(self.served.insert(spec.name), "{} is served twice", spec.name);
         // A tail of axum's matches at least one character; what is passed through may have none.
@@ -131,15 +133,11 @@ where
     R: Future<Output = Result<Response, ApiError>> + Send,
 {
     let spec = E::SPEC;
-    let address = peer.ip().to_string();
-    let mut shown = Shown::nothing(&address);
+    let peer = origin(&app, peer, request.headers());
+    let mut shown = Shown::nothing(peer.ip());
     let about = about(&path, request.uri().query());
-    let uri = request.uri().clone();
-    let line = format!("{} {}", request.method(), inert(request.uri().path()));
-    // A one-time link's secret is in its path; it is not written down.
-    let line =
-        if spec.path.contains("{token}") { format!("{} {}", request.method(), spec.path) } else { line };
-    let chrome = pages::chrome_of(&app, &request);
+    let (method, uri) = (request.method().clone(), request.uri().clone());
+    let chrome = (spec.media == Media::Html).then(|| pages::chrome_of(&app, &request));
     let result = match receive::<E>(&app, request, path, peer, &mut shown).await {
         Ok(ctx) => {
             let (live, principal) = (ctx.live.clone(), *ctx.actor.principal());
@@ -159,46 +157,92 @@ where
     let response = match result {
         Ok(response) => response,
         Err(error) => {
-            if is_recorded(&spec, &error) {
-                let body = error.body();
-                let mut message = inert(&body.message);
-                if let Some(found) = inspected(uri.path(), uri.query().unwrap_or(""), &shown.body) {
-                    // Room for both in what is kept.
-                    message = inert(
-                        &message.chars().take(120).chain(format!(" [{found}]").chars()).collect::<String>(),
-                    );
-                }
-                app.recorder.record(
-                    &shown.asker,
-                    RefusedAttempt {
-                        at: edge::now(),
-                        actor: shown.actor,
-                        key: shown.key.or(shown.principal.and_then(|who| who.key())),
-                        account: shown.principal.and_then(|who| who.account()),
-                        count: 1,
-                        action: spec.action,
-                        request: line,
-                        address,
-                        code: body.code,
-                        message,
-                    },
-                );
-            }
-            if let ApiError::Store(cause) = &error {
-                tracing::error!(endpoint = spec.name, error = cause as &dyn std::error::Error, "failed");
-            }
-            if let ApiError::Away(cause) = &error {
-                tracing::warn!(endpoint = spec.name, error = cause as &dyn std::error::Error, "not asked");
-            }
-            tell(&spec, &chrome, &error)
+            let found = || inspected(uri.path(), uri.query().unwrap_or(""), &shown.body);
+            // A one-time link's secret is in its path; it is not written down.
+            let path = if spec.path.contains("{token}") { spec.path.to_owned() } else { inert(uri.path()) };
+            write_down(&app, &spec, peer, &shown, format!("{method} {path}"), found, &error);
+            tell(chrome.as_ref(), &error)
         }
     };
     app.metrics.answered(spec.name, response.status().as_u16());
     response
 }
 
+/// Writes an error down: a refusal where it can be searched for, a failure of ours where we look. `found` is what an
+/// inspection of what came finds in it.
+fn write_down(
+    app: &App,
+    spec: &Spec,
+    peer: SocketAddr,
+    shown: &Shown,
+    request: String,
+    found: impl FnOnce() -> Option<Inspection>,
+    error: &ApiError,
+) {
+    if is_recorded(spec, error) {
+        let body = error.body();
+        let mut message = inert(&body.message);
+        if let Some(found) = found() {
+            // Room for both in what is kept.
+            message =
+                inert(&message.chars().take(120).chain(format!(" [{found}]").chars()).collect::<String>());
+        }
+        app.recorder.record(
+            &shown.asker.to_string(),
+            RefusedAttempt {
+                at: edge::now(),
+                actor: shown.actor(),
+                key: shown.key.or(shown.principal.and_then(|who| who.key())),
+                account: shown.principal.and_then(|who| who.account()),
+                count: 1,
+                action: spec.action,
+                request,
+                address: peer.ip().to_string(),
+                code: body.code,
+                message,
+            },
+        );
+    }
+    if let ApiError::Store(cause) = error {
+        tracing::error!(endpoint = spec.name, error = cause as &dyn std::error::Error, "failed");
+    }
+    if let ApiError::Away(cause) = error {
+        tracing::warn!(endpoint = spec.name, error = cause as &dyn std::error::Error, "not asked");
+    }
+}
+
+/// The same for what came by datagram and not over a route: everything of a request that is refused is written down and
+/// shown to the detectors, whichever way it came.
+pub(crate) fn note(
+    app: &App,
+    spec: &Spec,
+    peer: SocketAddr,
+    shown: &Shown,
+    request: String,
+    result: &Result<(), ApiError>,
+) {
+    let outcome = outcome(spec, result.as_ref().err());
+    show(app, spec, peer, shown, None, outcome);
+    let status = match result {
+        Ok(()) => StatusCode::OK,
+        Err(error) => {
+            write_down(app, spec, peer, shown, request, || None, error);
+            error.status()
+        }
+    };
+    app.metrics.answered(spec.name, status.as_u16());
+}
+
+/// Where a request comes from: the connection's other end, or whom a proxy of ours says that it was asked by. For
+/// quotas, the record and detectors; who somebody is never follows from it.
+fn origin(app: &App, peer: SocketAddr, headers: &HeaderMap) -> SocketAddr {
+    let fields =
+        headers.get_all(header::FORWARDED).iter().map(|field| field.to_str().unwrap_or("unreadable"));
+    SocketAddr::new(app.config.proxies.origin(peer.ip(), fields), peer.port())
+}
+
 /// How it is told that what the asker showed ended while the request waited.
-fn over(who: &Principal) -> ApiError {
+pub(crate) fn over(who: &Principal) -> ApiError {
     match who.key() {
         Some(key) => Refusal::RevokedKey { key, at: edge::now() }.into(),
         None => Refusal::NotSignedIn.into(),
@@ -238,12 +282,23 @@ fn saw(
     let outcome = match result {
         Ok(response) if response.status() == StatusCode::NOT_FOUND => Outcome::NotFound,
         Ok(response) if response.status().is_client_error() => Outcome::Refused,
-        Ok(_) => Outcome::Done,
-        Err(ApiError::Refused(Refusal::Hidden)) => Outcome::NotFound,
-        Err(ApiError::Refused(Refusal::NotSignedIn)) => Outcome::NotNow,
-        Err(error) if is_recorded(spec, error) => Outcome::Refused,
-        Err(_) => Outcome::NotNow,
+        result => outcome(spec, result.as_ref().err()),
     };
+    show(app, spec, peer, shown, about, outcome);
+}
+
+/// How a request ended, for the detectors.
+fn outcome(spec: &Spec, error: Option<&ApiError>) -> Outcome {
+    match error {
+        None => Outcome::Done,
+        Some(ApiError::Refused(Refusal::Hidden)) => Outcome::NotFound,
+        Some(ApiError::Refused(Refusal::NotSignedIn | Refusal::OneFactor)) => Outcome::NotNow,
+        Some(error) if is_recorded(spec, error) => Outcome::Refused,
+        Some(_) => Outcome::NotNow,
+    }
+}
+
+fn show(app: &App, spec: &Spec, peer: SocketAddr, shown: &Shown, about: Option<String>, outcome: Outcome) {
     let asked = shown.trail.take();
     if asked.is_empty() && is_dull(spec.action, outcome) {
         return;
@@ -276,16 +331,21 @@ fn is_recorded(spec: &Spec, error: &ApiError) -> bool {
         ApiError::Refused(gangline_guard::Refusal::Hidden) => acts,
         ApiError::Refused(_) => true,
         ApiError::Bad { status, .. } => acts && *status != StatusCode::CONFLICT,
-        ApiError::Store(_) | ApiError::Away(_) => false,
+        ApiError::UnknownFields(_) => acts,
+        ApiError::Store(_)
+        | ApiError::Away(_)
+        | ApiError::Waiting(_)
+        | ApiError::NoRoom { .. }
+        | ApiError::Busy { .. }
+        | ApiError::BrokeOff(_) => false,
     }
 }
 
-fn tell(spec: &Spec, chrome: &gangline_pages::Chrome, error: &ApiError) -> Response {
-    let status = error.status();
-    let mut response = if spec.media == Media::Html {
-        pages::error_response(chrome, error)
-    } else {
-        (status, Json(error.body())).into_response()
+/// An error as a page, where one surrounds it, and otherwise as JSON.
+fn tell(chrome: Option<&gangline_pages::Chrome>, error: &ApiError) -> Response {
+    let mut response = match chrome {
+        Some(chrome) => pages::error_response(chrome, error),
+        None => (error.status(), Json(error.body())).into_response(),
     };
     if let Some(seconds) = error.retry_after_seconds() {
         response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
@@ -312,10 +372,20 @@ async fn no_such_method(request: Request) -> Response {
     (error.status(), Json(error.body())).into_response()
 }
 
+fn is_html(kind: &HeaderValue) -> bool {
+    kind.as_bytes().starts_with(b"text/html")
+}
+
 /// Headers that every answer carries, unless its handler has set its own.
 async fn headers(State(app): State<App>, request: Request<Body>, next: axum::middleware::Next) -> Response {
+    let told = cookie(request.headers(), pages::DONE_COOKIE).is_some();
     let mut response = next.run(request).await;
+    // What was done is told once, by the first page that is drawn.
+    let told = told && response.headers().get(header::CONTENT_TYPE).is_some_and(is_html);
     let headers = response.headers_mut();
+    if told {
+        headers.append(header::SET_COOKIE, pages::no_done());
+    }
     if app.origin.starts_with("https://") {
         headers.insert(
             header::STRICT_TRANSPORT_SECURITY,

@@ -4,14 +4,14 @@ use std::{
     io::Write,
     net::{IpAddr, SocketAddr},
     path::Path,
-    sync::Arc,
+    sync::{Arc, atomic::Ordering},
     time::Duration,
 };
 
 use axum::Router;
 
 use gangline_guard::{Actor, Job, act, permit::permit, policy::on, secret::Secret};
-use gangline_store::{FolderLock, InviteTarget, NewLink, Store, StoreError};
+use gangline_store::{DatabaseUrl, FolderLock, NewLink, Store, StoreError};
 use gangline_types::{AccountId, Label, LinkId};
 use gangline_wire::{SigningKey, api::account::Role};
 use tokio::net::TcpListener;
@@ -29,15 +29,22 @@ use crate::{
     listen::Serving,
     metrics::Metrics,
     notice::{FreezeView, Noticer},
+    openings,
     outbound::{Outbound, SetupError},
-    people::Provider,
+    outlets::{OutletError, Outlets},
+    people::{Provider, breached::Breached, factors, passkey::Passkeys, password::Passwords},
     refusals::Recorder,
-    router,
+    router, secrets,
     tls::{self, TlsError},
+    tunnel::Link,
+    witnesses::Witnesses,
 };
 
 /// How long the operator's link can be used, in seconds: a day.
 const OPERATOR_LINK_SECONDS: u64 = 24 * 3600;
+
+/// How long offers are gathered before the first request is answered.
+const FOLLOWED_AT_START: Duration = Duration::from_secs(2);
 
 /// Why a server did not start.
 #[derive(Debug, thiserror::Error)]
@@ -78,9 +85,15 @@ pub enum ServeError {
     /// What this server asks others with.
     #[error("this server could not ask others")]
     Outbound(#[from] SetupError),
+    /// Who outside is told of incidents.
+    #[error("people could not be told of incidents")]
+    Outlets(#[from] OutletError),
     /// What has to be in the books from the start.
     #[error("the network could not be set up")]
     Setup(#[from] ApiError),
+    /// Beats are not taken any more, by a mistake of ours.
+    #[error("the intake of beats has ended by itself")]
+    IntakeEnded,
     /// While serving.
     #[error("the server broke off")]
     Serving(#[source] std::io::Error),
@@ -109,6 +122,11 @@ impl ServeError {
                  people with other books"
                     .into(),
             ),
+            Self::IntakeEnded => Some(
+                "the log says why; start the server again: what was acknowledged is in its journal, and machines \
+                 send the rest again"
+                    .into(),
+            ),
             Self::Key { .. } => Some("it must be a file of 32 bytes that only this user can read".into()),
             _ => None,
         }
@@ -127,27 +145,45 @@ pub struct Running {
     pub origin: String,
     /// A one-time link for the operator, on the first start or when asked for.
     pub operator_link: Option<String>,
+    /// What this server is called among those on its database, in hexadecimal; none where it is alone.
+    pub replica: Option<String>,
     app: App,
     listener: TcpListener,
     tls: Option<Arc<rustls::ServerConfig>>,
     /// Where plain HTTP is answered for an authority's challenges.
     http: Option<(TcpListener, Router)>,
     jobs: Vec<tokio::task::JoinHandle<()>>,
+    /// Looks for damage in what was not looked at before the start.
+    checking: tokio::task::JoinHandle<Result<(), StoreError>>,
     writer: tokio::task::JoinHandle<()>,
     _folder: Option<FolderLock>,
 }
 
-fn network_key(folder: &Path) -> Result<SigningKey, ServeError> {
-    let file = folder.join("network.key");
+/// The network's key in a data folder.
+pub(crate) const NETWORK_KEY: &str = "network.key";
+
+/// The network's key in a file that is there.
+pub(crate) fn known_key(file: &Path) -> Result<SigningKey, ServeError> {
+    let failed = |source| ServeError::Key { file: file.to_owned(), source };
+    let bytes = secrets::read(file).map_err(|error| match error {
+        secrets::SecretError::Read { source, .. } => failed(source),
+        other => failed(std::io::Error::new(std::io::ErrorKind::InvalidData, other)),
+    })?;
+    let seed: [u8; 32] = bytes.as_slice().try_into().map_err(|_| {
+        failed(std::io::Error::new(std::io::ErrorKind::InvalidData, "it does not hold 32 bytes"))
+    })?;
+    Ok(SigningKey::from_seed(&Zeroizing::new(seed)))
+}
+
+/// The network's key as configured; in a data folder it is made if there is none.
+fn network_key(config: &Config) -> Result<SigningKey, ServeError> {
+    if let Some(file) = &config.network_key {
+        return known_key(file);
+    }
+    let file = config.data.join(NETWORK_KEY);
     let failed = |source| ServeError::Key { file: file.clone(), source };
-    match std::fs::read(&file) {
-        Ok(bytes) => {
-            let seed: [u8; 32] = bytes.try_into().map_err(|_| {
-                failed(std::io::Error::new(std::io::ErrorKind::InvalidData, "it does not hold 32 bytes"))
-            })?;
-            Ok(SigningKey::from_seed(&Zeroizing::new(seed)))
-        }
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
+    match known_key(&file) {
+        Err(ServeError::Key { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {
             let seed = Zeroizing::new(edge::random::<32>());
             let mut options = std::fs::OpenOptions::new();
             options.write(true).create_new(true);
@@ -157,7 +193,7 @@ fn network_key(folder: &Path) -> Result<SigningKey, ServeError> {
             out.write_all(seed.as_ref()).and_then(|_| out.sync_all()).map_err(failed)?;
             Ok(SigningKey::from_seed(&seed))
         }
-        Err(e) => Err(failed(e)),
+        known => known,
     }
 }
 
@@ -168,7 +204,7 @@ fn network_key(folder: &Path) -> Result<SigningKey, ServeError> {
 async fn books(config: &Config) -> Result<(Store, SigningKey, Option<FolderLock>), ServeError> {
     let Some(url) = &config.database else {
         let store = Store::open(&config.data).await?;
-        return Ok((store, network_key(&config.data)?, None));
+        return Ok((store, network_key(config)?, None));
     };
     let folder = &config.data;
     std::fs::create_dir_all(folder)
@@ -179,15 +215,24 @@ async fn books(config: &Config) -> Result<(Store, SigningKey, Option<FolderLock>
         let _ = std::fs::set_permissions(folder, std::fs::Permissions::from_mode(0o700));
     }
     let lock = FolderLock::take(folder)?;
-    let is_new = !folder.join("network.key").exists();
-    let key = network_key(folder)?;
-    let secret = blake3::derive_key("gangline 2026 database roles", key.seed().as_ref());
-    let opened = Store::connect(url, *key.public().as_bytes(), &secret, edge::random()).await;
+    let is_new = config.network_key.is_none() && !folder.join(NETWORK_KEY).exists();
+    let key = network_key(config)?;
+    let opened = connect(url, &key).await;
     if is_new && matches!(opened, Err(StoreError::OtherNetwork { .. })) {
         // It was made for nothing, and would only be in the way of the right one.
-        let _ = std::fs::remove_file(folder.join("network.key"));
+        let _ = std::fs::remove_file(folder.join(NETWORK_KEY));
     }
     Ok((opened?, key, Some(lock)))
+}
+
+/// Opens the books of the network with this key in a database.
+pub(crate) async fn connect(url: &DatabaseUrl, key: &SigningKey) -> Result<Store, StoreError> {
+    let secret = blake3::derive_key("gangline 2026 database roles", key.seed().as_ref());
+    let store = Store::connect(url, *key.public().as_bytes(), &secret, edge::random()).await?;
+    for said in store.said() {
+        tracing::warn!("{said}");
+    }
+    Ok(store)
 }
 
 /// Authorities that name this server, and the origin for links.
@@ -237,24 +282,19 @@ fn names(config: &Config, address: SocketAddr) -> Result<(Vec<String>, String), 
 
 async fn operator_link(app: &App) -> Result<Option<String>, ApiError> {
     let known = app.store.has_operator().await?;
-    let target = match known {
-        Some(_) if !app.config.operator_link => return Ok(None),
-        Some(account) => InviteTarget::Known(account),
-        None => InviteTarget::New {
-            account: AccountId::from_bytes(edge::random()),
-            name: Label::lossy("operator"),
-            role: Role::Operator,
-        },
-    };
+    if known.is_some() && !app.config.operator_link {
+        return Ok(None);
+    }
+    let invitation = on::Invitation { account: known, role: Role::Operator, name: Label::lossy("operator") };
     let secret = Secret::from_random(edge::random());
     let now = edge::now();
-    let permit = permit::<act::Invite>(&Actor::job(Job::Setup), on::Network, now)?;
+    let permit = permit::<act::Invite>(&Actor::job(Job::Setup), invitation, now)?;
     let link = NewLink {
         id: LinkId::from_bytes(edge::random()),
         secret: secret.stored(),
         expires_at: now.plus(OPERATOR_LINK_SECONDS),
     };
-    app.store.invite(permit, target, link).await?;
+    app.store.invite(permit, AccountId::from_bytes(edge::random()), link).await?;
     Ok(Some(format!("{}/enter/{}", app.origin, secret.reveal())))
 }
 
@@ -277,6 +317,22 @@ async fn set_up(app: &App) -> Result<Option<String>, ApiError> {
     let done = lease.holding(work).await;
     app.store.give_leases_back().await?;
     done
+}
+
+/// The operator's list of passwords that are not taken.
+fn breached(config: &Config) -> Result<Option<Breached>, ServeError> {
+    let Some(file) = &config.breached_passwords else {
+        tracing::warn!(
+            "passwords are held against rules alone; --breached-passwords holds them against a list too"
+        );
+        return Ok(None);
+    };
+    Breached::open(file).map(Some).map_err(|why| {
+        ServeError::Config(format!(
+            "{} is no list of breached passwords, SHA-1 in rising order with a colon and a count, one a line: {why}",
+            file.display()
+        ))
+    })
 }
 
 /// Opens the books, binds the port, starts the jobs. Requests are answered from [`Running::run`] on.
@@ -302,15 +358,36 @@ pub async fn serve(config: Config) -> Result<Running, ServeError> {
         }
         None => None,
     };
+    let outlets = Outlets::new(&config, &key)?;
+    let witnesses = Witnesses::new(&config)?;
+    let passwords = match config.password_sign_in {
+        // Never a second way beside a better one.
+        true if provider.is_some() || Passkeys::of(&origin).is_some() => {
+            return Err(ServeError::Config(format!(
+                "passwords are for networks where nothing better works, and at {origin} passkeys or the identity provider do: leave --password-sign-in out"
+            )));
+        }
+        true => Some(Passwords::new(edge::random(), breached(&config)?)),
+        false => None,
+    };
+    let factors =
+        factors::asked(config.second_factor, &origin, config.oidc.as_ref()).map_err(ServeError::Config)?;
     let stop = CancellationToken::new();
     let certificate = certificate(&config, &origin, &stop).await?;
     let metrics = Arc::new(Metrics::default());
+    let (link, linking, reached_at) = link(&config, &key).await?;
+    // Before anything is written under this server's name.
+    store.announce(&reached_at, 0).await?;
     let lanes = Lanes::start(&config, &store, &key, address).await?;
     let (recorder, writer) = Recorder::start(store.clone(), metrics.clone());
     let freezes = FreezeView::load(&store).await?;
-    let (noticer, watching) = Noticer::start(&config, store.clone(), metrics.clone(), freezes, stop.clone());
+    let (noticer, watching) = Noticer::start(&config, store.clone(), metrics.clone(), freezes, stop.clone())
+        .map_err(|cause| {
+            ServeError::Config(format!("what detectors are shown cannot be written down: {cause}"))
+        })?;
     let app = Shared::new(
         config,
+        (factors, passwords),
         authorities,
         origin.clone(),
         store,
@@ -318,18 +395,32 @@ pub async fn serve(config: Config) -> Result<Running, ServeError> {
         metrics,
         recorder,
         noticer,
+        outlets,
+        witnesses,
         provider,
         lanes,
+        (link.clone(), reached_at),
         stop,
     );
+    let linked =
+        linking.map(|listener| tokio::spawn(link.serve(listener, app.tunnels.clone(), app.stop.clone())));
     let operator_link = set_up(&app).await?;
-    jobs::placement::follow(&app).await?;
+    // Of a large network the rest is followed while requests are answered: a hire sees some offers later.
+    if let Ok(followed) = tokio::time::timeout(FOLLOWED_AT_START, jobs::placement::follow(&app)).await {
+        followed?;
+    }
     let mut jobs = jobs::start(&app);
     jobs.push(watching);
+    jobs.extend(linked);
+    jobs.extend(app.lanes.intake.openings().map(|came| tokio::spawn(openings::run(app.clone(), came))));
     // Not waited for: a provider that is away keeps nobody's machine out.
     jobs.extend(app.provider.clone().map(|p| tokio::spawn(p.keep_known(app.stop.clone()))));
     jobs.extend(certificate.keeper);
     let (tls, http) = (certificate.tls, certificate.http);
+    let checking = tokio::spawn({
+        let store = app.store.clone();
+        async move { store.check_rest().await }
+    });
     let (beat_udp, beat_http) = (app.lanes.intake.udp, app.lanes.intake.http);
     Ok(Running {
         address,
@@ -337,14 +428,36 @@ pub async fn serve(config: Config) -> Result<Running, ServeError> {
         beat_http,
         origin,
         operator_link,
+        replica: app.store.replica(),
         app,
         listener,
         tls,
         http,
         jobs,
+        checking,
         writer,
         _folder: folder,
     })
+}
+
+/// The way between this server and the others, where they come in, and how they reach that.
+async fn link(config: &Config, key: &SigningKey) -> Result<(Link, Option<TcpListener>, String), ServeError> {
+    let secret = blake3::derive_key("gangline 2026 link between servers", key.seed().as_ref());
+    let link = Link::new(&secret).map_err(|e| ServeError::Tls(TlsError::Setup(e)))?;
+    let Some(listen) = config.replica_listen else { return Ok((link, None, String::new())) };
+    let failed = |source| ServeError::Listen { listen, source };
+    let listener = TcpListener::bind(listen).await.map_err(failed)?;
+    let at = listener.local_addr().map_err(failed)?;
+    let reached_at = match &config.replica_address {
+        Some(address) => address.clone(),
+        None if at.ip().is_unspecified() => {
+            return Err(ServeError::Config(format!(
+                "the other servers cannot reach {at}: say with --replica-address where they reach it"
+            )));
+        }
+        None => at.to_string(),
+    };
+    Ok((link, Some(listener), reached_at))
 }
 
 /// What a server shows of itself, and what keeps that new.
@@ -391,17 +504,46 @@ async fn certificate(
     }
 }
 
+/// Waits for the end, or until damage is found in the books: nobody goes on writing into those.
+async fn until_damaged_or(
+    mut checking: tokio::task::JoinHandle<Result<(), StoreError>>,
+    stop: impl Future<Output = ()>,
+) -> Option<StoreError> {
+    tokio::pin!(stop);
+    tokio::select! {
+        () = &mut stop => {
+            checking.abort();
+            return None;
+        }
+        checked = &mut checking => match checked {
+            Ok(Err(damage @ StoreError::Corrupt { .. })) => {
+                tracing::error!(error = &damage as &dyn std::error::Error, "the server ends");
+                return Some(damage);
+            }
+            Ok(Err(error)) => {
+                let error = &error as &dyn std::error::Error;
+                tracing::warn!(error, "the books could not be looked through for damage");
+            }
+            _ => {}
+        }
+    }
+    stop.await;
+    None
+}
+
 impl Running {
     /// Answers requests until `stop` resolves, then drains: readiness says no, waiting requests are
-    /// answered, running ones may finish within the configured time.
+    /// answered, running ones may finish within the configured time. A server that cannot take beats any more stops by
+    /// itself, so that whoever watches over it starts another.
     pub async fn run(self, stop: impl Future<Output = ()> + Send + 'static) -> Result<(), ServeError> {
-        let Self { app, listener, tls, http, jobs, writer, .. } = self;
+        let Self { app, listener, tls, http, jobs, checking, writer, .. } = self;
         let drain = Duration::from_secs(app.config.drain_seconds);
         let closing = CancellationToken::new();
         let serving = Serving {
             router: router::router(app.clone()),
             tls,
             connections: app.config.connections,
+            proxies: Arc::new(app.config.proxies.clone()),
             counters: app.metrics.connections.clone(),
             stop: closing.clone(),
         };
@@ -410,13 +552,17 @@ impl Running {
             tokio::spawn(serving.serve(listener, Duration::ZERO))
         });
         let served = tokio::spawn(serving.serve(listener, drain));
-        stop.await;
+        let (damage, intake_ended) = tokio::select! {
+            damage = until_damaged_or(checking, stop) => (damage, false),
+            () = app.lanes.intake.ended() => (None, true),
+        };
         tracing::info!("stopping: no new work is taken");
         app.drain();
         app.stop.cancel();
         app.tunnels.close_all();
         closing.cancel();
         let result = match served.await {
+            Ok(_) if intake_ended => Err(ServeError::IntakeEnded),
             Ok(true) => Ok(()),
             Ok(false) => {
                 tracing::warn!(
@@ -434,8 +580,15 @@ impl Running {
         for job in jobs {
             let _ = job.await;
         }
+        app.outlets.finish().await;
         // What is not folded now is in the journal, and comes back with the next start.
-        if let Err(error) = jobs::beats::fold(&app).await {
+        let waiting = app.lanes.intake.counters().waiting.load(Ordering::Relaxed);
+        if damage.is_some() || waiting > jobs::beats::FOLDED_AT_END as u64 {
+            tracing::info!(
+                gpu_hours = waiting,
+                "beats stay in the journal, and are folded after the next start"
+            );
+        } else if let Err(error) = jobs::beats::fold(&app).await {
             tracing::warn!(error = &error as &dyn std::error::Error, "the last beats stay in the journal");
         }
         app.lanes.intake.stop().await;
@@ -443,12 +596,18 @@ impl Running {
         drop(app);
         // The recorder's queue ends with the last of its senders.
         let _ = tokio::time::timeout(Duration::from_secs(2), writer).await;
+        if let Err(error) = store.retire().await {
+            tracing::debug!(
+                error = &error as &dyn std::error::Error,
+                "others find out by themselves that this server ended"
+            );
+        }
         // Another server need not wait for them to run out.
         if let Err(error) = store.give_leases_back().await {
             tracing::debug!(error = &error as &dyn std::error::Error, "leases were left to run out");
         }
         store.close().await;
         tracing::info!("stopped");
-        result
+        damage.map_or(result, |damage| Err(ServeError::Store(damage)))
     }
 }

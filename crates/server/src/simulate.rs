@@ -10,10 +10,14 @@ use std::{
 };
 
 use gangline_guard::{Actor, Job, act, beat::Line, permit::permit, policy::on};
-use gangline_store::{Journal, SimulatedMachine, Store};
+use gangline_rules::{
+    months::{DAY, Day, month_of},
+    snapshot::{PeriodInput, period_span},
+};
+use gangline_store::{Journal, SimulatedMachine, Store, TakenSnapshot};
 use gangline_types::{
-    AccountId, AdapterKind, Backend, GpuClaim, GpuId, Hash, Hour, MachineId, MicroCredits, Profile, Standing,
-    Text, UptimeHour,
+    AccountId, AdapterKind, Backend, GpuClaim, GpuId, Hash, Hour, MachineId, MicroCredits, Minute, Profile,
+    Standing, Text, UptimeHour, public::PublicSeason,
 };
 use gangline_wire::{SigningKey, api::machine::Offer, beat::Epoch};
 
@@ -23,6 +27,8 @@ use crate::{edge, run::ServeError};
 pub const MACHINES_PER_ACCOUNT: u32 = 1_000;
 /// Machines that a folder can be filled with.
 pub const MACHINES_MAX: u32 = 2_000_000;
+/// The season of made-up snapshots goes on for so many minutes: 90 days.
+const SEASON_MINUTES: u32 = 90 * 24 * 60;
 /// Machines written down at once.
 const AT_ONCE: usize = 2_000;
 
@@ -122,43 +128,168 @@ impl Seed {
             offer: (dice[5] < 102).then_some(offer),
         }
     }
-    fn account(&self, n: u32) -> AccountId {
-        AccountId::from_bytes(self.half(b"account", n))
+    /// The supplier of the n-th machine.
+    pub fn account(&self, n: u32) -> AccountId {
+        AccountId::from_bytes(self.half(b"account", n / MACHINES_PER_ACCOUNT))
+    }
+    /// What the n-th machine's GPU was up on some days: as a rule all day; on one day in eight it was away for some
+    /// hours and came back within one.
+    fn days(&self, n: u32, days: std::ops::Range<u32>) -> Vec<Day> {
+        let mut dice =
+            blake3::Hasher::new_keyed(&self.0).update(b"uptime").update(&n.to_le_bytes()).finalize_xof();
+        let mut up = |day| {
+            let mut three = [0; 3];
+            dice.fill(&mut three);
+            let mut bits = [UptimeHour::FULL; DAY];
+            if three[0] < 32 {
+                let from = usize::from(three[1]) % DAY;
+                let back = (from + usize::from(three[2]) % 6).min(DAY - 1);
+                bits[from..back].fill(UptimeHour(0));
+                bits[back] = UptimeHour(UptimeHour::FULL.0 << (three[2] % 59 + 1) & UptimeHour::FULL.0);
+            }
+            Day { day, bits, ..Day::default() }
+        };
+        days.map(&mut up).collect()
+    }
+    /// The same days, packed by month.
+    fn months(&self, n: u32, gpu: GpuId, days: std::ops::Range<u32>) -> Vec<(GpuId, u32, Vec<u8>)> {
+        let mut months: Vec<(GpuId, u32, Vec<u8>)> = Vec::new();
+        for day in self.days(n, days) {
+            let month = month_of(Hour(day.day * DAY as u32));
+            match months.last_mut() {
+                Some((_, of, packed)) if *of == month => packed.extend(day.pack()),
+                _ => months.push((gpu, month, day.pack())),
+            }
+        }
+        months
     }
 }
 
-/// Fills a data folder that no server uses with machines `0..machines` of a seed, and brings its public projection
-/// up to date. Machines that are there already stay as they are. `told` hears how far it has come.
+/// How grown a made-up network is.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Grown {
+    /// Machines, each with one GPU.
+    pub machines: u32,
+    /// Whole days of uptime before today's.
+    pub days: u32,
+    /// Hours up to today's first whose snapshots are taken, of those days.
+    pub snapshots: u32,
+}
+
+/// Fills a data folder that no server uses with machines of a seed and with what they have behind them, and brings its
+/// public projection up to date. Machines that are there already stay as they are; uptime before the snapshots is counted in
+/// none and there to be looked at. `told` hears how far it has come.
 ///
 /// # Errors
-/// When the folder cannot be opened or written.
+/// When the folder cannot be opened or written, or snapshots are wanted and it has a season already.
 pub async fn fill(
     data: &Path,
     seed: &Seed,
-    machines: u32,
+    grown: Grown,
     mut told: impl FnMut(u32),
 ) -> Result<(), ServeError> {
+    let Grown { machines, days, snapshots } = grown;
     let store = Store::open(data).await?;
     let now = edge::now();
     let setup = permit::<act::Simulate>(&Actor::job(Job::Setup), on::Network, now)
         .map_err(crate::error::ApiError::from)?;
+    let today = now.minute().hour().0 / DAY as u32;
+    let days = today.saturating_sub(days)..today;
     let mut accounts = BTreeSet::new();
-    let numbers: Vec<u32> = (0..machines).collect();
+    // Neighbours in the books one after another: each page of the largest tables is written once.
+    let mut numbers: Vec<u32> = (0..machines).collect();
+    numbers.sort_by_cached_key(|n| seed.half(b"gpu", *n));
+    let mut inputs = Vec::with_capacity(if snapshots > 0 { numbers.len() } else { 0 });
+    let mut done = 0;
     for some in numbers.chunks(AT_ONCE) {
-        let made: Vec<_> =
-            some.iter().map(|n| (seed.account(n / MACHINES_PER_ACCOUNT), seed.machine(*n))).collect();
+        let made: Vec<_> = some.iter().map(|n| (seed.account(*n), seed.machine(*n))).collect();
         for (account, _) in &made {
             if accounts.insert(*account) {
                 store.add_simulated_account(&setup, *account).await?;
             }
         }
         store.add_simulated(&setup, &made).await?;
-        told(some.last().map_or(0, |last| last + 1));
+        if !days.is_empty() {
+            let months: Vec<_> = some
+                .iter()
+                .zip(&made)
+                .flat_map(|(n, (_, made))| seed.months(*n, made.gpu, days.clone()))
+                .collect();
+            store.add_simulated_uptime(&setup, &months).await?;
+        }
+        if snapshots > 0 {
+            inputs.extend(made.iter().map(|(_, made)| PeriodInput {
+                gpu: made.gpu,
+                standing: made.standing,
+                matrix_mmacs: made.profile.matrix_mmacs,
+                proof: None,
+                minutes: 0,
+            }));
+        }
+        done += some.len() as u32;
+        told(done);
+    }
+    if snapshots > 0 {
+        take_snapshots(&store, seed, &numbers, inputs, days, snapshots).await?;
     }
     let project = permit::<act::Project>(&Actor::job(Job::Projector), on::Network, now)
         .map_err(crate::error::ApiError::from)?;
-    while store.project(&project).await?.more {}
+    while store.project(&project, now).await?.more {}
     store.close().await;
+    Ok(())
+}
+
+/// Takes snapshots of the last hours of some days. `inputs` has the GPUs of these machines, in the order of ids.
+async fn take_snapshots(
+    store: &Store,
+    seed: &Seed,
+    numbers: &[u32],
+    mut inputs: Vec<PeriodInput>,
+    days: std::ops::Range<u32>,
+    snapshots: u32,
+) -> Result<(), ServeError> {
+    let accountant = || {
+        permit::<act::TakeSnapshot>(&Actor::job(Job::Accountant), on::Network, edge::now())
+            .map_err(crate::error::ApiError::from)
+    };
+    let ends = days.end * DAY as u32;
+    let starts = Hour(ends.saturating_sub(snapshots).max(days.start * DAY as u32));
+    let season = PublicSeason {
+        number: 1,
+        starts: starts.start(),
+        ends: Minute(Hour(ends).start().0 + SEASON_MINUTES),
+        period_minutes: 60,
+        period_budget: MicroCredits(1_000_000_000),
+    };
+    store.open_season(&accountant()?, &season).await?;
+    if store.season().await?.as_ref() != Some(&season) {
+        return Err(ServeError::Config(
+            "the folder has a season already: snapshots are made up in a new one".into(),
+        ));
+    }
+    let last_hours = (ends - starts.0) as usize;
+    let mut minutes: Vec<Vec<u8>> = vec![Vec::with_capacity(numbers.len()); last_hours];
+    for n in numbers {
+        let hours: Vec<u8> = seed
+            .days(*n, days.clone())
+            .iter()
+            .flat_map(|day| day.bits)
+            .map(|bits| bits.minutes() as u8)
+            .collect();
+        for (column, up) in minutes.iter_mut().zip(&hours[hours.len() - last_hours..]) {
+            column.push(*up);
+        }
+    }
+    for (period, column) in (0..).zip(minutes) {
+        for (input, minutes) in inputs.iter_mut().zip(column) {
+            input.minutes = u32::from(minutes);
+        }
+        let (from, to) = period_span(&season, period);
+        let up: Vec<PeriodInput> = inputs.iter().filter(|input| input.minutes > 0).copied().collect();
+        let compute =
+            |previous_root, _: Vec<_>| TakenSnapshot::of(&season, period, edge::now(), previous_root, &up);
+        store.take_snapshot(accountant()?, season.number, from, to, compute).await?;
+    }
     Ok(())
 }
 
@@ -186,21 +317,20 @@ pub async fn books(
             *held = held.merge(bits);
         }
     };
-    let (_, lines) = Journal::open(data).await?;
-    for line in lines {
-        match line {
-            Line::Frame { alias, minute, gpus, .. } => {
-                let lane = lanes.get(&alias).map(Vec::as_slice).unwrap_or_default();
-                for (at, (gpu, _)) in lane.iter().enumerate() {
-                    if gpus >> at & 1 == 1 {
-                        add(*gpu, minute.hour(), UptimeHour::default().with(minute.of_hour()));
-                    }
+    let journal = Journal::open(data)?;
+    let each = |line: &Line| match *line {
+        Line::Frame { alias, minute, gpus, .. } => {
+            let lane = lanes.get(&alias).map(Vec::as_slice).unwrap_or_default();
+            for (at, (gpu, _)) in lane.iter().enumerate() {
+                if gpus >> at & 1 == 1 {
+                    add(*gpu, minute.hour(), UptimeHour::default().with(minute.of_hour()));
                 }
             }
-            Line::Report { gpu, hour, bits } => add(gpu, hour, bits),
-            Line::Up(_) => {}
         }
-    }
+        Line::Report { gpu, hour, bits } => add(gpu, hour, bits),
+        Line::Up(_) => {}
+    };
+    journal.replay(each).await?;
     store.close().await;
     Ok(all)
 }
@@ -221,5 +351,14 @@ mod tests {
         );
         assert_eq!(once.public_key, *a.identity(7).key.public().as_bytes());
         assert!(once.claim.model.as_str().starts_with("Simulated "));
+    }
+
+    #[test]
+    fn made_up_days_are_up_nearly_always_and_as_the_seed_says() {
+        let days = |n| Seed::of("a").days(n, 20_000..20_090);
+        let minutes: u32 = days(1).iter().flat_map(|day| day.bits).map(|hour| hour.minutes()).sum();
+        assert!((110_000..129_600).contains(&minutes), "{minutes}");
+        assert_eq!(days(1), days(1));
+        assert_ne!(days(1), days(2));
     }
 }

@@ -271,6 +271,42 @@ async fn a_stepped_clock_credits_nothing_twice_and_loses_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_turn_that_breaks_off_costs_no_beat_and_an_intake_that_cannot_go_on_ends_the_server() {
+    let net = network().await;
+    let (key, gpu) = machine(&net).await;
+    let mut m = Beating::open(&net, &key, gpu, 60).await;
+    let newest = now().minute();
+    let own = format!("http://{}", net.beat_http.unwrap());
+    let clock = net.config.beat_clock.clone();
+    let mut expected = Vec::new();
+    for back in (0..20).rev() {
+        clock.break_off(back % 4);
+        let beat = m.beat(Minute(newest.0 - back));
+        assert_eq!(m.by_udp(net.beat_udp, &beat).await.outcome, Outcome::Durable);
+        expected.push(beat.minute);
+    }
+    // Connections are taken again as well, and what broke off is told of.
+    let repeat = m.beat(newest);
+    assert_eq!(m.by_http(&net, &own, &[repeat]).await[0].outcome, Outcome::Durable);
+    until_minutes(&net, gpu, &expected).await;
+    let metrics = net.get("/metrics").await.text();
+    let told = metrics.lines().find_map(|l| l.strip_prefix("gangline_beat_turns_broke_off_total "));
+    assert_eq!(told.unwrap(), "30");
+
+    // What was acknowledged is there again after the end, and the lane goes on.
+    let config = net.config.clone();
+    clock.break_off(u32::MAX);
+    let (folder, why) = net.until_ended().await;
+    assert!(matches!(why, gangline_server::ServeError::IntakeEnded), "{why}");
+    clock.break_off(0);
+    let net = Net::start_in(folder, config).await;
+    assert_eq!(minutes(&net, gpu).await, expected);
+    let beat = m.beat(Minute(newest.0 - 30));
+    assert_eq!(m.by_udp(net.beat_udp, &beat).await.outcome, Outcome::Durable);
+    net.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn silent_connections_and_floods_are_nobody_else_s_affair() {
     let net = network().await;
     let ada = net.invite("supplier", "Ada").await;

@@ -8,6 +8,7 @@ mod net;
 
 use std::time::{Duration, Instant};
 
+use gangline_server::Config;
 use gangline_types::{AdapterKind, GpuId};
 use gangline_wire::{
     SigningKey,
@@ -131,14 +132,16 @@ async fn a_foreign_touch_freezes_its_key_and_nothing_else() {
     assert_eq!(net.form(&net.operator, &close, &[("state", "closed")]).await.status, 409);
     incidents(&net, &operator, |all| all.iter().all(|i| i.incident != incident.incident)).await;
     let acts: Vec<ActView> =
-        net.call(&operator, "GET", "/api/v1/operate/acts?action=contain", &Value::Null).await.json();
+        net.call(&operator, "GET", "/api/v1/operate/acts?action=thaw", &Value::Null).await.json();
     assert!(acts.iter().any(|a| a.detail.contains("is lifted")), "{acts:#?}");
     net.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_whole_fleet_frozen_still_beats() {
-    let net = Net::start().await;
+    let folder = tempfile::tempdir().unwrap();
+    let config = Config { alone_delay_seconds: 1, ..net::quick_config(folder.path()) };
+    let net = Net::start_in(folder, config).await;
     let operator = net.enrol(&net.operator, KeyKind::CommandLine).await;
     let supplier = net.invite("supplier", "Ada").await;
     let (machine, gpu) = net.machine(&supplier, SOFTWARE, AdapterKind::Software).await;
@@ -164,8 +167,9 @@ async fn the_whole_fleet_frozen_still_beats() {
     let by_machine = net.call(&machine, "POST", freezes, &json!({"target": "fleet"})).await;
     assert_eq!(by_machine.status, 403);
 
-    let made: FreezeAnswer =
-        net.call(&operator, "POST", freezes, &json!({"target": "fleet", "reason": "a drill"})).await.json();
+    // What stops everybody is confirmed by whoever's command line asks for it.
+    let wish = json!({"target": "fleet", "reason": "a drill"});
+    let made: FreezeAnswer = net.confirmed(&operator, "POST", freezes, &wish).await.json();
     let id = made.freeze.unwrap();
     // Felt at once, by every kind of change, however it is signed.
     assert_eq!(name(&net, &machine, gpu, "two").await, (403, "frozen".into()));
@@ -186,13 +190,28 @@ async fn the_whole_fleet_frozen_still_beats() {
     let prove = net.call(&machine, "POST", "/api/v1/machine/proofs", &json!({"gpus": [gpu]})).await;
     assert_eq!(prove.status, 200, "{}", prove.text());
     // Ending a key and leaving a session are never stopped, and neither is lifting it.
-    let lifted = net.call(&operator, "DELETE", &format!("{freezes}/{id}"), &Value::Null).await;
-    assert_eq!(lifted.status, 200, "{}", lifted.text());
+    // For the whole fleet that takes another operator, or a delay where there is none.
+    let lift = format!("{freezes}/{id}");
+    let asked = net.call(&operator, "DELETE", &lift, &Value::Null).await.error();
+    assert_eq!(asked.code, "approval_needed");
+    let decided = net.decide(&net.operator, asked.approval.unwrap().approval, "approve").await;
+    assert_eq!(decided.status, 303, "{}", decided.text());
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let lifted = net.call(&operator, "DELETE", &lift, &Value::Null).await;
+        if lifted.status == 200 {
+            break;
+        }
+        assert_eq!(lifted.error().code, "approval_waits");
+        assert!(Instant::now() < deadline, "it is never lifted");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
     assert_eq!(name(&net, &machine, gpu, "four").await.0, 200);
 
     // One that is made for a time ends by itself.
     let wish = json!({"target": "label_gpu", "seconds": 1});
-    net.call(&operator, "POST", freezes, &wish).await;
+    let made = net.confirmed(&operator, "POST", freezes, &wish).await;
+    assert_eq!(made.status, 200, "{}", made.text());
     let deadline = Instant::now() + PATIENCE;
     while name(&net, &machine, gpu, "five").await.0 != 200 {
         assert!(Instant::now() < deadline, "it never ended");

@@ -5,10 +5,15 @@
 #[path = "oidc/idp.rs"]
 mod idp;
 mod net;
+mod passkey;
 
 use std::time::{Duration, Instant};
 
-use gangline_server::{Config, config::Oidc, serve};
+use gangline_server::{
+    Config,
+    config::{Oidc, SecondFactor},
+    serve,
+};
 use gangline_wire::{Endpoint, api::account::Role, endpoints as e};
 use idp::{Idp, Person};
 use net::{Answer, Net};
@@ -428,6 +433,132 @@ async fn a_role_that_is_taken_away_ends_what_was_begun_with_it() {
     idp.set(json!({"tamper": {"how": "true_key", "realm_access": {"roles": []}}})).await;
     assert_eq!(Person::new("ada.supplier").sign_in(&net, &idp).await.status, 403);
     assert!(!desk.is_signed_in(&net).await && !phone.is_signed_in(&net).await);
+    net.stop().await;
+}
+
+/// Every session began an hour earlier than it did, put into the books behind the server's back.
+async fn an_hour_passes(net: &Net) {
+    let file = net.folder.path().join("data").join("gangline.sqlite");
+    let options = sqlx::sqlite::SqliteConnectOptions::new().filename(file);
+    let books = sqlx::SqlitePool::connect_with(options).await.unwrap();
+    sqlx::query("UPDATE session SET created_at = created_at - 3600").execute(&books).await.unwrap();
+    books.close().await;
+}
+
+/// Signs in once more through the link of the page that asks for it; the page that Gangline answers with.
+async fn again(net: &Net, idp: &Idp, person: &mut Person) -> idp::Page {
+    let page = person.open(&format!("{}/signin/provider?back=%2Fconsole&again=yes", net.origin)).await;
+    assert!(
+        page.location.contains("prompt=login") && page.location.contains("max_age=0"),
+        "{}",
+        page.location
+    );
+    let back = person.at_provider(idp, &page.location).await;
+    person.open(&back).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dangerous_act_takes_a_sign_in_that_the_provider_has_asked_for_anew() {
+    let idp = Idp::start().await;
+    let net = idp.network(|_| ()).await;
+    let mut ada = Person::new("ada.operator");
+    ada.sign_in(&net, &idp).await;
+    let ask = [("role", "renter"), ("name", "Eve")];
+    let browser = ada.browser(&net).await;
+    assert_eq!(net.form(&browser, "/console/invite", &ask).await.status, 200, "just signed in");
+    an_hour_passes(&net).await;
+    let refused = net.form(&browser, "/console/invite", &ask).await;
+    assert_eq!(refused.status, 403, "{}", refused.text());
+    let offered = "/signin/provider?back=%2Fconsole&#38;again=yes";
+    assert!(refused.text().replace("&amp;", "&#38;").contains(offered), "{}", refused.text());
+
+    // Signed in there, an ordinary sign-in is not asked for anything; this one is.
+    assert!(ada.prompts.contains(&"login".to_owned()));
+    ada.prompts.clear();
+    ada.sign_in(&net, &idp).await;
+    assert!(!ada.prompts.contains(&"login".to_owned()), "{:?}", ada.prompts);
+    let page = again(&net, &idp, &mut ada).await;
+    assert!(ada.prompts.contains(&"login".to_owned()), "the provider did not ask: {:?}", ada.prompts);
+    assert_eq!((page.status, page.location.as_str()), (303, "/console"), "{}", page.text);
+    let browser = ada.browser(&net).await;
+    assert_eq!(net.form(&browser, "/console/invite", &ask).await.status, 200);
+
+    // A provider that does not say when it asked, or that did long ago, has not asked.
+    an_hour_passes(&net).await;
+    for auth_time in [json!(null), json!(net::now().0 - 1_000)] {
+        idp.set(json!({"tamper": {"how": "true_key", "auth_time": auth_time}})).await;
+        let page = again(&net, &idp, &mut ada).await;
+        assert_eq!(page.status, 400, "{auth_time} was taken: {}", page.text);
+        assert!(page.text.contains("did not ask"), "{}", page.text);
+        let browser = ada.browser(&net).await;
+        assert_eq!(net.form(&browser, "/console/invite", &ask).await.status, 403, "{auth_time}");
+    }
+    // For an ordinary sign-in that says nothing.
+    assert_eq!(ada.sign_in(&net, &idp).await.status, 303);
+    net.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sign_in_that_is_weaker_than_was_asked_for_is_none() {
+    let idp = Idp::start().await;
+    let net = idp.network(|oidc| oidc.acr = vec!["urn:two-factors".into(), "phrh".into()]).await;
+    let mut ada = Person::new("ada.renter");
+    let page = ada.open(&format!("{}/signin/provider", net.origin)).await;
+    assert!(page.location.contains("acr_values=urn%3Atwo-factors+phrh"), "{}", page.location);
+    // The provider does as it pleases with such a wish: what it says it did is what counts.
+    for (acr, status) in [
+        (json!(null), 400),
+        (json!("0"), 400),
+        (json!(["phrh"]), 400),
+        (json!("phrh"), 303),
+        (json!("urn:two-factors"), 303),
+    ] {
+        idp.set(json!({"tamper": {"how": "true_key", "acr": acr}})).await;
+        let mut person = Person::new("ada.renter");
+        let page = person.sign_in(&net, &idp).await;
+        assert_eq!(page.status, status, "{acr}: {}", page.text);
+        assert_eq!(person.is_signed_in(&net).await, status == 303);
+    }
+    net.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_provider_s_word_makes_two_factors_and_its_silence_one() {
+    let idp = Idp::start().await;
+    let required = |config: &mut Config| config.second_factor = SecondFactor::Required;
+    let net = idp.network_with(|_| (), required).await;
+    for (amr, is_strong) in
+        [(json!(null), false), (json!(["pwd"]), false), (json!(["pwd", "otp", "mfa"]), true)]
+    {
+        idp.set(json!({"tamper": {"how": "true_key", "amr": amr}})).await;
+        let mut person = Person::new("ada.renter");
+        assert_eq!(person.sign_in(&net, &idp).await.status, 303, "{amr}");
+        let console = person.open(&format!("{}/console", net.origin)).await;
+        assert_eq!(console.status, if is_strong { 200 } else { 403 }, "{amr}: {}", console.text);
+    }
+    // Who is known by the provider's word alone may add a first passkey, and none beside somebody's own.
+    idp.set(json!({"tamper": null})).await;
+    let sign_in = async || {
+        let mut person = Person::new("ada.renter");
+        person.sign_in(&net, &idp).await;
+        person.browser(&net).await
+    };
+    let (first, second) = (sign_in().await, sign_in().await);
+    let (_, answer) = passkey::made(&net, &second).await;
+    let mut own = passkey::added(&net, &first).await;
+    let late = net.form(&second, "/account/passkeys", &[("credential", &answer)]).await;
+    assert_eq!(late.status, 403, "a second passkey by one factor");
+    assert_eq!(passkey::asked(&net, &second, "/account/passkeys/ask").await.status, 403);
+    let whole = passkey::signed_in(&net, &first, &mut own).await;
+    assert_eq!(net.page(&whole, "/console").await.status, 200);
+    passkey::added(&net, &whole).await;
+    net.stop().await;
+    // Where the operator has named how strong a sign-in has to be, every one is.
+    let net = idp.network_with(|oidc| oidc.acr = vec!["phrh".into()], required).await;
+    idp.set(json!({"tamper": {"how": "true_key", "acr": "phrh"}})).await;
+    let mut person = Person::new("ada.renter");
+    person.sign_in(&net, &idp).await;
+    assert!(person.is_signed_in(&net).await);
     net.stop().await;
 }
 

@@ -70,9 +70,21 @@ async fn ray() -> SocketAddr {
         let response = response.header(header::CONNECTION, "Upgrade").header(header::UPGRADE, "websocket");
         response.body(Body::empty()).unwrap()
     }
+    /// How much came, and its digest.
+    async fn upload(request: Request) -> String {
+        let (mut bytes, mut digesting) = (0, gangline_wire::sig::Digesting::default());
+        let mut body = request.into_body();
+        while let Some(frame) = body.frame().await {
+            let data = frame.unwrap().into_data().unwrap_or_default();
+            bytes += data.len();
+            digesting.update(&data);
+        }
+        format!("{bytes} {}", gangline_wire::sig::digest_header(&digesting.finish()))
+    }
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let router = Router::new().route("/tail", get(tail)).route("/echo", get(echo));
+    let router = router.route("/upload", axum::routing::put(upload));
     tokio::spawn(async move { axum::serve(listener, router).await });
     address
 }
@@ -121,8 +133,7 @@ impl World {
         let mut world = Self { net, supplier, renter, machine, cluster, offer };
         world.sync(vec![]).await;
         let cli = world.net.enrol(&world.renter, KeyKind::CommandLine).await;
-        let wish = HireRequest { software_ok: true, ..HireRequest::default() };
-        let view: ClusterView = world.net.call(&cli, "POST", "/api/v1/clusters", &wish).await.json();
+        let view = world.net.hire(&cli, gpu).await;
         world.cluster = view.id;
         world.sync(vec![world.running()]).await;
         let path = format!("/api/v1/clusters/{}", view.id);
@@ -308,6 +319,70 @@ async fn what_is_open_under_a_machine_is_cut_when_its_key_is_revoked() {
     assert!(within("a streaming answer", tail.frame()).await.unwrap().is_err());
     assert!(within("a WebSocket", socket.next()).await.is_none_or(|message| message.is_err()));
     println!("a machine's key: everything was cut after {} ms", began.elapsed().as_millis());
+    world.net.stop().await;
+}
+
+/// A value of this process's memory, in MiB: `VmRSS` now, `VmHWM` at most.
+fn memory_mib(name: &str) -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find(|line| line.starts_with(name)).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() >> 10
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn large_bodies_wait_outside_of_memory_and_only_whole_ones_go_on() {
+    const PART: &[u8] = &[7; 64 << 10];
+    const PARTS: usize = 1536;
+    const UPLOADS: usize = 4;
+    let world = World::start().await;
+    let net = &world.net;
+    let _tunnel = world.tunnel(ray().await).await;
+    let cli = net.enrol(&world.renter, KeyKind::CommandLine).await;
+    drop(world.tail(&cli).await);
+    let mut digesting = gangline_wire::sig::Digesting::default();
+    (0..PARTS).for_each(|_| digesting.update(PART));
+    let digest = digesting.finish();
+    let put = async |key: &SigningKey, parts: usize| {
+        let path = world.ray_path("upload");
+        let covered = gangline_wire::sig::Covered {
+            method: "PUT",
+            authority: &net.address.to_string(),
+            path: &path,
+            query: "",
+            body_digest: digest,
+            sequence: net::now().0 * 1_000_000 + net::NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed),
+        };
+        let mut request = net.http.put(format!("{}{path}", net.origin));
+        for (name, value) in gangline_wire::sig::sign(&covered, net::now(), key) {
+            request = request.header(name, value);
+        }
+        // The same bytes again and again: what grows is the server's.
+        let answer = request.header("content-length", parts * PART.len());
+        let parts =
+            futures_util::stream::iter((0..parts).map(|_| Ok::<_, Infallible>(Bytes::from_static(PART))));
+        net::Answer::of(answer.body(reqwest::Body::wrap_stream(parts)).send().await.unwrap()).await
+    };
+    let before = memory_mib("VmRSS");
+    std::fs::write("/proc/self/clear_refs", "5").unwrap();
+    let began = Instant::now();
+    let all = futures_util::future::join_all((0..UPLOADS).map(|_| put(&cli, PARTS))).await;
+    let grew = memory_mib("VmHWM").saturating_sub(before);
+    let mib = (UPLOADS * PARTS * PART.len()) >> 20;
+    println!(
+        "{UPLOADS} bodies, {mib} MiB in all, at once: {grew} MiB more memory, {} ms",
+        began.elapsed().as_millis()
+    );
+    let expected = format!("{} {}", PARTS * PART.len(), gangline_wire::sig::digest_header(&digest));
+    for answer in &all {
+        assert_eq!((answer.status, answer.text()), (200, expected.clone()));
+    }
+    assert!(grew < 64, "{mib} MiB of bodies took {grew} MiB of memory");
+    // Signed for more than comes: nothing of it reaches Ray, and the refusal is no answer of Ray's.
+    let short = put(&cli, PARTS - 1).await;
+    assert_eq!((short.status, short.error().code.as_str()), (401, "wrong_digest"));
+    let left = std::fs::read_dir(net.folder.path()).unwrap().map(|entry| entry.unwrap().file_name());
+    let left: Vec<_> = left.filter(|name| name.to_string_lossy().starts_with(".tmp")).collect();
+    assert!(left.is_empty(), "files were left behind: {left:?}");
     world.net.stop().await;
 }
 

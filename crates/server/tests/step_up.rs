@@ -17,9 +17,12 @@ async fn an_hour_passes(net: &Net) {
     books.close().await;
 }
 
-/// A link for another operator, not used yet.
+/// A further link for the operator's own account, not used yet.
 async fn operator_link(net: &Net) -> String {
-    let page = net.form(&net.operator, "/console/invite", &[("role", "operator"), ("name", "Olga")]).await;
+    let console = net.page(&net.operator, "/console").await.text();
+    let own = console.split("<tr>").find(|row| row.contains("<bdi>operator</bdi>")).unwrap();
+    let own = net::hidden(own, "account");
+    let page = net.form(&net.operator, "/console/invite", &[("account", own.as_str())]).await;
     let text = page.text();
     let at = text.find("/enter/").unwrap_or_else(|| panic!("no link in {text}"));
     format!("{}{}", net.origin, &text[at..at + "/enter/".len() + 64])
@@ -53,6 +56,20 @@ async fn a_session_that_grew_old_does_nothing_dangerous_until_somebody_signs_in_
     assert_eq!(net.form(&again, &revoke, &[]).await.status, 303);
     let ended = net.call(&key, "GET", "/api/v1/me", &()).await;
     assert_eq!(ended.error().code, "revoked_key");
+
+    // Her sessions end as well, and nobody but an operator does that.
+    let console = net.page(&again, "/console").await.text();
+    let row =
+        console.split("<tr>").find(|row| row.contains("<bdi>Ada</bdi>") && row.contains("sessions/end"));
+    let path = row.unwrap().split("action=\"").find(|form| form.contains("sessions/end\"")).unwrap();
+    let path = path.split('"').next().unwrap();
+    let other = net.invite_as(&again, "supplier", "Ben").await;
+    assert_eq!(net.form(&other, path, &[]).await.status, 404);
+    refused(&net, &net.operator, path, &[]).await;
+    assert_eq!(net.page(&ada, "/console").await.status, 200);
+    assert_eq!(net.form(&again, path, &[]).await.status, 303);
+    assert_eq!(net.page(&ada, "/console").await.status, 401, "a session goes on");
+    let ada = net.invite_as(&again, "supplier", "Ada").await;
 
     // What is one's own: a supplier ends her own key with an old session.
     let (own, _) = net.machine(&ada, "llvmpipe", AdapterKind::Software).await;

@@ -15,7 +15,7 @@ use axum::{
 };
 use futures_util::{SinkExt, StreamExt};
 use gangline_server::live::Live;
-use gangline_server::tunnel::{Limits, PROTOCOL, TunnelError, Tunnels};
+use gangline_server::tunnel::{Limits, Link, PROTOCOL, TunnelError, Tunnels};
 use gangline_types::ClusterId;
 use gangline_wire::ErrorBody;
 use http_body_util::{BodyExt, StreamBody};
@@ -52,27 +52,39 @@ async fn serve(router: Router) -> SocketAddr {
     addr
 }
 
-/// A server that does what the real one does once it has decided who may.
+/// A way to another server, and where that is.
+type By = Option<(Link, String)>;
+
 async fn server(tunnels: &Tunnels) -> SocketAddr {
+    server_by(tunnels, None).await
+}
+
+/// A server that does what the real one does once it has decided who may, and found where the tunnel ends.
+async fn server_by(tunnels: &Tunnels, by: By) -> SocketAddr {
     async fn tunnel(
-        State(tunnels): State<Tunnels>,
+        State((tunnels, _)): State<(Tunnels, By)>,
         Path(id): Path<String>,
         mut request: Request,
     ) -> Response {
         tunnels.accept(id.parse().unwrap(), &mut request, Live::of_nobody())
     }
     async fn ray(
-        State(tunnels): State<Tunnels>,
+        State((tunnels, by)): State<(Tunnels, By)>,
         Path((id, path)): Path<(String, String)>,
         request: Request,
     ) -> Response {
         let query = request.uri().query().map(|q| format!("?{q}")).unwrap_or_default();
         let path = format!("/{path}{query}");
-        tunnels.forward(id.parse().unwrap(), TOKEN, request, &path, &Live::of_nobody()).await
+        let cluster = id.parse().unwrap();
+        let there = match by {
+            Some((link, address)) => link.open(&address, cluster).await.ok(),
+            None => None,
+        };
+        tunnels.forward(cluster, TOKEN, request, &path, &Live::of_nobody(), there).await
     }
     let router =
         Router::new().route("/tunnel/{cluster}", get(tunnel)).route("/ray/{cluster}/{*path}", any(ray));
-    serve(router.with_state(tunnels.clone())).await
+    serve(router.with_state((tunnels.clone(), by))).await
 }
 
 /// Asks for the tunnel and gives the upgraded connection.
@@ -483,4 +495,48 @@ async fn a_worker_that_does_not_speak_yamux_or_opens_streams_harms_nobody() {
     stream.write_all(b"GET / HTTP/1.1\r\n\r\n").await.unwrap();
     assert_eq!(within(stream.read(&mut [0; 1])).await.unwrap(), 0, "reset");
     assert!(tunnels.is_open(cluster()));
+}
+
+#[tokio::test]
+async fn a_cluster_whose_tunnel_ends_at_another_server_is_reached_by_way_of_that() {
+    let (tunnels, _, worker) = joined(Limits::default(), ray().await).await;
+    let link = Link::new(&[7; 32]).unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let stop = tokio_util::sync::CancellationToken::new();
+    tokio::spawn(link.clone().serve(listener, tunnels.clone(), stop.clone()));
+    let here = server_by(&Tunnels::new(), Some((link.clone(), address.clone()))).await;
+
+    let response = send(here, ask(Method::POST, "seen", vec![b'x'; 3 << 20])).await.unwrap();
+    assert!(text(response).await.ends_with(" 3145728 bytes"));
+    let response = send(here, ask(Method::GET, "large", Body::empty())).await.unwrap();
+    assert_eq!(text(response).await.len(), 8 << 20);
+    let mut tail = send(here, ask(Method::GET, "tail", Body::empty())).await.unwrap().into_body();
+    assert_eq!(within(tail.frame()).await.unwrap().unwrap().into_data().unwrap(), "first line\n");
+
+    // Whoever has another key reaches nothing, and neither does one without TLS.
+    let stranger = Link::new(&[8; 32]).unwrap();
+    let refused = within(stranger.open(&address, cluster())).await;
+    assert_eq!(refused.err(), Some(TunnelError::NotOpen(cluster())));
+    let mut plain = TcpStream::connect(&address).await.unwrap();
+    plain.write_all(cluster().as_bytes()).await.unwrap();
+    plain.write_all(&[0; 64]).await.unwrap();
+    let mut heard = Vec::new();
+    let _ = within(plain.read_to_end(&mut heard)).await;
+    assert!(heard.first() != Some(&0), "an answer without a handshake");
+    // Nor does a server of this network reach what is not there.
+    let other = ClusterId::from_bytes([9; 16]);
+    assert_eq!(within(link.open(&address, other)).await.err(), Some(TunnelError::NotOpen(other)));
+
+    // What breaks there breaks here, and is not taken for an end.
+    worker.abort();
+    assert!(within(tail.frame()).await.unwrap().is_err());
+    closed(&tunnels).await;
+    refused_by_way(here).await;
+    stop.cancel();
+}
+
+/// Without a tunnel anywhere a renter hears of none.
+async fn refused_by_way(server: SocketAddr) {
+    refused(server, ask(Method::GET, "seen", Body::empty()), 503, "cluster_not_reachable").await;
 }

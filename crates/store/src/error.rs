@@ -1,6 +1,6 @@
 //! What can go wrong with the database, in words for the operator.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, sync::Arc};
 
 /// Why the store could not do it.
 #[derive(Debug, thiserror::Error)]
@@ -58,12 +58,21 @@ pub enum StoreError {
         /// The key in the database.
         there: String,
     },
+    /// What was moved does not read as what it was.
+    #[error("what was written does not read back as what was read: {what}")]
+    Differs {
+        /// The table, or what the root is of.
+        what: String,
+    },
     /// Another server has taken this job over.
     #[error("another server does the job {name} by now; what this one began is undone")]
     LeaseLost {
         /// The job.
         name: &'static str,
     },
+    /// What befell several questions that were answered together.
+    #[error(transparent)]
+    Together(Arc<StoreError>),
     /// Any other failure.
     #[error("the database failed while {doing}")]
     Sql {
@@ -91,9 +100,24 @@ impl StoreError {
         }
     }
 
+    /// The same for each of so many who asked together.
+    pub(crate) fn for_each<T, E: From<Self>>(self, asked: usize) -> Vec<Result<T, E>> {
+        let all = Arc::new(self);
+        let one = |_| match &*all {
+            Self::Full => Self::Full,
+            _ => Self::Together(Arc::clone(&all)),
+        };
+        (0..asked).map(one).map(|error| Err(error.into())).collect()
+    }
+    /// A group that answers together broke off.
+    pub(crate) fn broken() -> Self {
+        Self::Sql { doing: "answering several questions together", source: sqlx::Error::WorkerCrashed }
+    }
+
     /// What the operator can do about it.
     pub fn hint(&self) -> Option<String> {
         Some(match self {
+            Self::Together(all) => return all.hint(),
             Self::InUse { .. } => "stop that server first, or give this one another --data folder".into(),
             Self::Folder { source, .. } if source.kind() == std::io::ErrorKind::StorageFull => {
                 "free space on that disk, or give another --data folder".into()

@@ -1,8 +1,8 @@
 //! Small helpers between Rust types and columns.
 
 use gangline_types::{
-    AccountId, ClusterId, EnrolmentId, FreezeId, GpuId, Hash, IncidentId, KeyId, LinkId, MachineId,
-    MicroCredits, PasskeyId, ProofId, SessionId, UnixSeconds,
+    AccountId, AppealId, ApprovalId, ClusterId, DeliveryId, EnrolmentId, FreezeId, GpuId, Hash, IncidentId,
+    KeyId, LinkId, MachineId, MicroCredits, PasskeyId, ProofId, SessionId, UnixSeconds,
 };
 use serde::{Serialize, de::DeserializeOwned};
 use sqlx::{Row, postgres::PgRow, sqlite::SqliteRow};
@@ -22,6 +22,7 @@ macro_rules! ids { ($($t:ty),+) => {$(
 )+}; }
 ids!(
     AccountId,
+    AppealId,
     MachineId,
     GpuId,
     KeyId,
@@ -32,7 +33,9 @@ ids!(
     LinkId,
     IncidentId,
     FreezeId,
-    PasskeyId
+    PasskeyId,
+    DeliveryId,
+    ApprovalId
 );
 
 /// Ids one after another: a list as one bound value, which a statement takes apart.
@@ -51,6 +54,10 @@ pub(crate) trait Columns {
     fn hash(&self, column: &str) -> Result<Hash, StoreError>;
     fn bytes(&self, column: &str) -> Result<Vec<u8>, StoreError>;
     fn bytes_or_none(&self, column: &str) -> Result<Option<Vec<u8>>, StoreError>;
+    fn hash_or_none(&self, column: &str) -> Result<Option<Hash>, StoreError> {
+        let bytes = self.bytes_or_none(column)?;
+        bytes.map(|bytes| bytes.try_into().map(Hash).map_err(|_| read(column))).transpose()
+    }
     fn flag(&self, column: &str) -> Result<bool, StoreError> {
         self.flag_or_none(column)?.ok_or_else(|| read(column))
     }

@@ -78,15 +78,24 @@ pub struct Profile {
     pub memory_bytes: u64,
 }
 
+/// What a GPU is shown and hired as once its proofs did not carry what its machine claims.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ShownAs {
+    /// A name that its proofs support.
+    pub model: Text<128>,
+    /// The kind that they support.
+    pub kind: AdapterKind,
+}
+
 /// What the network thinks of a GPU; derived from verdicts, and nobody can write it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Standing {
     /// No accepted proof yet.
     Unproven,
-    /// Its claim agrees with its proofs.
+    /// Its proofs carry what it is shown as: its claim, or less.
     Proven,
-    /// Its proofs do not carry its claim: unlisted, earns nothing until it proves what it is.
+    /// Its proofs do not carry its claim: unlisted, and its shares are held until it is proven as what it is.
     Suspect,
     /// A forged transcript was answered: wrong bits, or one proof under two keys.
     Quarantined,

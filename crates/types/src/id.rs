@@ -119,18 +119,24 @@ ids! {
     EnrolmentId, "enr", "enrolment";
     /// One proof: challenge, transcript and verdict. Public.
     ProofId, "prf", "proof";
+    /// A supplier's appeal against a standing. Public.
+    AppealId, "apl", "appeal";
     /// What a renter hires. Never public.
     ClusterId, "clu", "cluster";
     /// A browser's session. Never public.
     SessionId, "ses", "session";
     /// A passkey of an account. Never public.
     PasskeyId, "pky", "passkey";
+    /// A dangerous act that somebody asked for and somebody decides on. Never public.
+    ApprovalId, "apr", "approval";
     /// A one-time link. Never public.
     LinkId, "lnk", "link";
     /// Something that was noticed and that somebody looks into. Never public.
     IncidentId, "inc", "incident";
     /// A stop put to writes of a kind or by somebody. Told to those it stops.
     FreezeId, "frz", "freeze";
+    /// One message to somebody outside about incidents. Told to whoever gets it.
+    DeliveryId, "dlv", "delivery";
 }
 
 impl KeyId {

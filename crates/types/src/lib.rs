@@ -14,11 +14,11 @@ pub mod text;
 pub mod time;
 
 pub use bits::UptimeHour;
-pub use gpu::{AdapterKind, Backend, GpuClaim, Profile, Standing};
+pub use gpu::{AdapterKind, Backend, GpuClaim, Profile, ShownAs, Standing};
 pub use hash::Hash;
 pub use id::{
-    AccountId, ClusterId, EnrolmentId, FreezeId, GpuId, IncidentId, KeyId, LinkId, MachineId, PasskeyId,
-    ProofId, SessionId,
+    AccountId, AppealId, ApprovalId, ClusterId, DeliveryId, EnrolmentId, FreezeId, GpuId, IncidentId, KeyId,
+    LinkId, MachineId, PasskeyId, ProofId, SessionId,
 };
 pub use money::{MicroCredits, Share};
 pub use text::{Label, Text};

@@ -38,10 +38,13 @@ pub struct PublicGpu {
     pub id: GpuId,
     /// What its owner calls it; may be empty.
     pub label: Label,
-    /// Model as claimed.
+    /// Model as claimed, or a name that its proofs support once they did not carry the claim.
     pub model: Text<128>,
-    /// Kind as claimed; a software device is no GPU.
+    /// Kind as claimed, or as its proofs support; a software device is no GPU.
     pub kind: AdapterKind,
+    /// What its machine claims that it is, where `model` is something else; empty where it is not.
+    #[serde(default)]
+    pub claimed_model: Text<128>,
     /// Graphics interface.
     pub backend: Backend,
     /// Claimed memory in bytes; 0 unknown.
@@ -71,6 +74,9 @@ pub struct PublicGpu {
     pub uptime_minutes_day: u32,
     /// Sum of its shares in this season, in millionths of a credit.
     pub season_share: Share,
+    /// What is held for it because it is suspect: paid once it is proven again, lost by fraud alone.
+    #[serde(default)]
+    pub season_held: Share,
 }
 
 /// Sixty minutes of one GPU.

@@ -32,10 +32,14 @@ actions! {
     SignIn = "sign_in";
     /// Turn a passkey's signature into a session.
     UsePasskey = "use_passkey";
+    /// Turn a password into a session, where browsers have no passkeys.
+    UsePassword = "use_password";
     /// Add and remove the ways into one's own account, and end its sessions.
     ManageWaysIn = "manage_ways_in";
     /// End somebody's sessions at the identity provider's word.
     EndSessions = "end_sessions";
+    /// End all sessions of an account, as its operator.
+    EndAccountSessions = "end_account_sessions";
     /// Make a one-time link for somebody.
     Invite = "invite";
     /// Say what hardware a machine has.
@@ -64,8 +68,22 @@ actions! {
     RotateKey = "rotate_key";
     /// See the whole network as its operator.
     Operate = "operate";
-    /// Freeze and thaw, and say what becomes of incidents.
+    /// Say what becomes of incidents.
     Contain = "contain";
+    /// Stop writes of a kind or by somebody.
+    Freeze = "freeze";
+    /// Let writes that were stopped go on.
+    Thaw = "thaw";
+    /// Undo what somebody has called GPUs.
+    Restore = "restore";
+    /// Promote or withdraw a table of calibration.
+    MoveCalibration = "move_calibration";
+    /// Ask that a dangerous act be approved.
+    AskApproval = "ask_approval";
+    /// Approve a dangerous act that somebody asked for.
+    DecideApproval = "decide_approval";
+    /// Decline such an act.
+    DeclineApproval = "decline_approval";
     /// Open incidents for what was noticed, freeze by rule, tell people.
     Watch = "watch";
     /// Judge proofs and set what follows from them.
@@ -78,6 +96,8 @@ actions! {
     Project = "project";
     /// Fill the books with simulated machines, for a test of load.
     Simulate = "simulate";
+    /// Move the whole books into another database.
+    MoveBooks = "move_books";
 }
 
 impl std::fmt::Display for Action {

@@ -43,10 +43,20 @@ pub enum Credential {
     NewKey,
     /// A signature by an enrolled key.
     Key,
-    /// A browser's session, and on anything but GET its CSRF token.
+    /// A browser's session, and on anything but GET its CSRF token. Where the network asks for two factors, one that
+    /// began with two.
     Session,
+    /// The same, also where it began with one factor and the network asks for two: only to add a passkey, or to leave.
+    AnySession,
     /// The MAC inside each frame of the body, under a key that a machine got by proving its own: see `docs/BEATS.md`.
     Frame,
+}
+
+impl Credential {
+    /// Whether it is a browser's session, and has to be one.
+    pub const fn is_session(self) -> bool {
+        matches!(self, Self::Session | Self::AnySession)
+    }
 }
 
 /// What a response is made of.

@@ -9,7 +9,8 @@ use crate::{
     Action::*,
     Credential::*,
     api::{
-        account::*, cluster::*, enrol::*, epoch::*, machine::*, operate::*, pages::*, proof::*, public::*,
+        account::*, appeal::*, cluster::*, enrol::*, epoch::*, machine::*, operate::*, pages::*, proof::*,
+        public::*,
     },
     endpoint::{Endpoint, Media, Method, Nothing, Raw, Spec},
 };
@@ -91,6 +92,10 @@ endpoints! {
     PublicEpochTranscript: Get "/api/v1/public/epochs/{proof}", Nobody, ReadPublic, Json, Nothing, Nothing => gangline_proof::epoch::Transcript, 0;
     /// Tables of calibration with their operator's signature, newest first.
     PublicCalibrations: Get "/api/v1/public/calibrations", Nobody, ReadPublic, Json, Nothing, Nothing => Vec<PublicCalibration>, 0;
+    /// Appeals against standings, newest first, at most 200, with the verdicts on each.
+    PublicAppeals: Get "/api/v1/public/appeals", Nobody, ReadPublic, Json, Nothing, Nothing => Vec<PublicAppeal>, 0;
+    /// A registered verifier's signed verdict on the re-run of an appeal. The signature says who; no account is needed.
+    AppealVerdict: Post "/api/v1/public/appeals/{appeal}", Nobody, ReadPublic, Json, Nothing, SignedVerdict => PublicAppeal, 4 * KIB;
     /// The season now: budget, period, span.
     PublicSeasonNow: Get "/api/v1/public/season", Nobody, ReadPublic, Json, Nothing, Nothing => PublicSeason, 0;
     /// Snapshots of the season, oldest first.
@@ -103,6 +108,8 @@ endpoints! {
     // -- the log: what changed, for anyone to check (c2sp.org/tlog-tiles) --------------------------------
     /// The log's newest checkpoint: size and root, signed by the network's key.
     LogCheckpoint: Get "/log/checkpoint", Nobody, ReadPublic, Text, Nothing, Nothing => Raw, 0;
+    /// The newest of those checkpoints that most witnesses have cosigned.
+    LogCosigned: Get "/log/cosigned", Nobody, ReadPublic, Text, Nothing, Nothing => Raw, 0;
     /// The key that verifies the log's checkpoints.
     LogKey: Get "/log/key", Nobody, ReadPublic, Text, Nothing, Nothing => Raw, 0;
     /// Tiles of the log's hashes, and its entries in bundles of 256 under `entries/`.
@@ -137,34 +144,48 @@ endpoints! {
     PasskeySignInAsk: Post "/signin/passkey/ask", Nobody, UsePasskey, Html, Nothing, PasskeyAskForm => Raw, KIB;
     /// Signs in whoever the passkey is of: a session begins.
     PasskeySignIn: Post "/signin/passkey", Nobody, UsePasskey, Html, Nothing, PasskeyAnswer => Raw, 16 * KIB;
+    /// Signs in whoever knows a password, where browsers have no passkeys: a session begins.
+    PasswordSignIn: Post "/signin/password", Nobody, UsePassword, Html, Nothing, PasswordAnswer => Raw, 2 * KIB;
     /// The asker's passkeys and sessions.
-    AccountPage: Get "/account", Session, ReadAccount, Html, Nothing, Nothing => Raw, 0;
+    AccountPage: Get "/account", AnySession, ReadAccount, Html, Nothing, Nothing => Raw, 0;
     /// Asks a browser for a new passkey.
-    PasskeyAsk: Post "/account/passkeys/ask", Session, ManageWaysIn, Html, Nothing, PasskeyAskForm => Raw, KIB;
+    PasskeyAsk: Post "/account/passkeys/ask", AnySession, ManageWaysIn, Html, Nothing, PasskeyAskForm => Raw, KIB;
     /// Keeps a new passkey.
-    PasskeyAdd: Post "/account/passkeys", Session, ManageWaysIn, Html, Nothing, PasskeyAnswer => Raw, 16 * KIB;
+    PasskeyAdd: Post "/account/passkeys", AnySession, ManageWaysIn, Html, Nothing, PasskeyAnswer => Raw, 16 * KIB;
     /// Removes a passkey, unless it is the only way in.
     PasskeyRemove: Post "/account/passkeys/{passkey}/remove", Session, ManageWaysIn, Html, Nothing, CsrfOnly => Raw, KIB;
+    /// Sets a password, where browsers have no passkeys; the account's other sessions end.
+    PasswordSet: Post "/account/password", Session, ManageWaysIn, Html, Nothing, PasswordChoice => Raw, 2 * KIB;
     /// Ends one of the asker's sessions.
     SessionEndForm: Post "/account/sessions/{session}/end", Session, ManageWaysIn, Html, Nothing, CsrfOnly => Raw, KIB;
     /// Ends the session.
-    LeaveForm: Post "/leave", Session, ReadAccount, Html, Nothing, CsrfOnly => Raw, KIB;
+    LeaveForm: Post "/leave", AnySession, ReadAccount, Html, Nothing, CsrfOnly => Raw, KIB;
     /// What a code asks for.
     ApprovePage: Get "/approve", Session, DecideEnrolment, Html, ApproveQuery, Nothing => Raw, 0;
     /// Approves or denies it.
     ApproveForm: Post "/approve", Session, DecideEnrolment, Html, Nothing, ApproveDecision => Raw, KIB;
     /// Operator's, supplier's or renter's console.
-    ConsolePage: Get "/console", Session, ReadAccount, Html, Nothing, Nothing => Raw, 0;
+    ConsolePage: Get "/console", Session, ReadAccount, Html, ConsoleQuery, Nothing => Raw, 0;
     /// The operator's security page: incidents, freezes, and a search of refusals.
     SecurityPage: Get "/console/security", Session, Operate, Html, SecurityQuery, Nothing => Raw, 0;
+    /// A search of permitted acts.
+    ActsPage: Get "/console/security/acts", Session, Operate, Html, ActsQuery, Nothing => Raw, 0;
     /// Says what becomes of an incident.
     IncidentForm: Post "/console/security/incidents/{incident}", Session, Contain, Html, Nothing, IncidentChoice => Raw, 2 * KIB;
     /// Freezes, or shows what a freeze would stop.
-    FreezeForm: Post "/console/security/freezes", Session, Contain, Html, Nothing, FreezeChoice => Raw, 2 * KIB;
+    FreezeForm: Post "/console/security/freezes", Session, Freeze, Html, Nothing, FreezeChoice => Raw, 2 * KIB;
     /// Lifts a freeze.
-    ThawForm: Post "/console/security/freezes/{freeze}/lift", Session, Contain, Html, Nothing, CsrfOnly => Raw, KIB;
+    ThawForm: Post "/console/security/freezes/{freeze}/lift", Session, Thaw, Html, Nothing, CsrfOnly => Raw, KIB;
+    /// Has a message that was given up tried again.
+    SendAgainForm: Post "/console/security/deliveries/{delivery}/send", Session, Contain, Html, Nothing, CsrfOnly => Raw, KIB;
+    /// Dangerous acts that were asked for: what exactly, by whom, and what was decided.
+    ApprovalsPage: Get "/console/approvals", Session, Operate, Html, Nothing, Nothing => Raw, 0;
+    /// Approves or declines one.
+    ApprovalForm: Post "/console/approvals/{approval}", Session, DecideApproval, Html, Nothing, ApprovalChoice => Raw, KIB;
     /// Makes a one-time link for a new or known account.
     InviteForm: Post "/console/invite", Session, Invite, Html, Nothing, InviteChoice => Raw, KIB;
+    /// Ends all sessions of an account.
+    AccountSessionsForm: Post "/console/accounts/{account}/sessions/end", Session, EndAccountSessions, Html, Nothing, CsrfOnly => Raw, KIB;
     /// Ends a key.
     RevokeKeyForm: Post "/console/keys/{key}/revoke", Session, RevokeKey, Html, Nothing, CsrfOnly => Raw, KIB;
     /// Names a GPU.
@@ -205,6 +226,8 @@ endpoints! {
     EpochRoots: Post "/api/v1/machine/epochs/{proof}/commit", Key, ProveGpu, Json, Nothing, EpochCommit => EpochReceipt, 64 * KIB;
     /// Opens what was committed in an epoch; the verdict comes back.
     EpochOpened: Post "/api/v1/machine/epochs/{proof}/open", Key, ProveGpu, Json, Nothing, EpochOpen => EpochVerdict, 2 * MIB;
+    /// Appeals against the standing of one of this machine's GPUs: it is measured again, and verifiers judge that.
+    AppealOpen: Post "/api/v1/machine/appeals/{gpu}", Key, ProveGpu, Json, Nothing, Nothing => PublicAppeal, KIB;
     /// Reports clusters as they are and learns which ones should be; waits a while for news.
     Sync: Post "/api/v1/machine/sync", Key, Supply, Json, Nothing, SyncReport => SyncOrders, 256 * KIB;
     /// Opens the way by which a renter's requests reach a cluster on this machine.
@@ -233,7 +256,7 @@ endpoints! {
     // -- operators ----------------------------------------------------------------------------------------------
     /// Undoes exactly what a key, an account or a session has called GPUs since a time; what others have set
     /// since stays.
-    RestoreLabels: Post "/api/v1/operate/restore", Key, Operate, Json, Nothing, RestoreRequest => RestoreReport, 4 * KIB;
+    RestoreLabels: Post "/api/v1/operate/restore", Key, Restore, Json, Nothing, RestoreRequest => RestoreReport, 4 * KIB;
     /// What was noticed, those that came last first, at most 200.
     Incidents: Get "/api/v1/operate/incidents", Key, Operate, Json, IncidentsQuery, Nothing => Vec<IncidentView>, 0;
     /// Says what becomes of an incident.
@@ -241,19 +264,28 @@ endpoints! {
     /// What is and was frozen, newest first, at most 100.
     FreezeList: Get "/api/v1/operate/freezes", Key, Operate, Json, Nothing, Nothing => Vec<FreezeView>, 0;
     /// Freezes, or says what a freeze would stop. Heartbeats cannot be frozen.
-    FreezeMake: Post "/api/v1/operate/freezes", Key, Contain, Json, Nothing, FreezeRequest => FreezeAnswer, 4 * KIB;
+    FreezeMake: Post "/api/v1/operate/freezes", Key, Freeze, Json, Nothing, FreezeRequest => FreezeAnswer, 4 * KIB;
     /// Lifts a freeze.
-    FreezeLift: Delete "/api/v1/operate/freezes/{freeze}", Key, Contain, Json, Nothing, Nothing => Nothing, KIB;
+    FreezeLift: Delete "/api/v1/operate/freezes/{freeze}", Key, Thaw, Json, Nothing, Nothing => Nothing, KIB;
+    /// Messages to people outside about incidents: those that were given up, those that wait, the newest that arrived;
+    /// at most 100.
+    Deliveries: Get "/api/v1/operate/deliveries", Key, Operate, Json, Nothing, Nothing => Vec<DeliveryView>, 0;
+    /// Has a message that was given up tried again.
+    DeliverySend: Post "/api/v1/operate/deliveries/{delivery}/send", Key, Contain, Json, Nothing, Nothing => Nothing, KIB;
     /// Refused attempts, newest first, a page at a time by number.
     Refusals: Get "/api/v1/operate/refusals", Key, Operate, Json, RecordsQuery, Nothing => Vec<RefusalView>, 0;
     /// Permitted acts, newest first, a page at a time by number.
     Acts: Get "/api/v1/operate/acts", Key, Operate, Json, RecordsQuery, Nothing => Vec<ActView>, 0;
+    /// Verifiers that appeals are put before.
+    Verifiers: Get "/api/v1/operate/verifiers", Key, Operate, Json, Nothing, Nothing => Vec<Verifier>, 0;
+    /// Registers a verifier, or ends one.
+    VerifierSet: Post "/api/v1/operate/verifiers", Key, Operate, Json, Nothing, VerifierChange => Vec<Verifier>, KIB;
     /// What medians the network's own epochs would give: a table to look at, sign and hand in.
     CalibrationLearned: Get "/api/v1/operate/calibrations/learned", Key, Operate, Json, Nothing, Nothing => CalibrationTable, 0;
     /// Hands in a signed table of calibration. It is a canary: it fails nobody.
     CalibrationAdd: Post "/api/v1/operate/calibrations", Key, Operate, Json, Nothing, CalibrationSubmit => PublicCalibration, 4 * MIB;
     /// Promotes a table that was seen to be fair, or withdraws one.
-    CalibrationSet: Post "/api/v1/operate/calibrations/{version}", Key, Operate, Json, Nothing, CalibrationMove => PublicCalibration, KIB;
+    CalibrationSet: Post "/api/v1/operate/calibrations/{version}", Key, MoveCalibration, Json, Nothing, CalibrationMove => PublicCalibration, KIB;
 }
 
 #[cfg(test)]
@@ -272,7 +304,8 @@ mod tests {
     #[test]
     fn whoever_writes_must_show_something() {
         for d in ALL {
-            let harmless = [ReadPublic, UseLink, UsePasskey, SignIn, EndSessions].contains(&d.spec.action);
+            let harmless =
+                [ReadPublic, UseLink, UsePasskey, UsePassword, SignIn, EndSessions].contains(&d.spec.action);
             assert!(
                 harmless || !matches!(d.spec.credential, Nobody | MaybeSession),
                 "{} acts for nobody in particular",

@@ -7,6 +7,7 @@
 pub mod action;
 pub mod api;
 pub mod beat;
+pub mod body;
 pub mod endpoint;
 pub mod endpoints;
 pub mod error;
@@ -16,5 +17,5 @@ pub mod sig;
 
 pub use action::Action;
 pub use endpoint::{Credential, Endpoint, Media, Method, Nothing, Raw, Spec};
-pub use error::ErrorBody;
-pub use key::{PublicKey, SigningKey};
+pub use error::{AskedFor, ErrorBody};
+pub use key::{Good, PublicKey, Signed, SigningKey, verify_together};

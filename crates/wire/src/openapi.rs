@@ -94,7 +94,7 @@ pub fn document(version: &str) -> Value {
         let security = match spec.credential {
             Credential::Nobody | Credential::MaybeSession => json!([]),
             Credential::NewKey | Credential::Key => json!([{"signature": []}]),
-            Credential::Session => json!([{"session": []}]),
+            Credential::Session | Credential::AnySession => json!([{"session": []}]),
             Credential::Frame => json!([{"frame": []}]),
         };
         operation["security"] = security;

@@ -7,7 +7,7 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use gangline_types::{KeyId, UnixSeconds};
 use sha2::{Digest, Sha256};
 
-use crate::key::{PublicKey, SigningKey};
+use crate::key::{Good, PublicKey, Signed, SigningKey};
 
 /// Header that carries the sequence number, one more for each request of a key.
 pub const SEQUENCE_HEADER: &str = "gangline-sequence";
@@ -36,6 +36,21 @@ pub struct Covered<'a> {
 /// SHA-256 of a body.
 pub fn digest(body: &[u8]) -> [u8; 32] {
     Sha256::digest(body).into()
+}
+
+/// The SHA-256 of a body that comes in parts.
+#[derive(Clone, Default)]
+pub struct Digesting(Sha256);
+
+impl Digesting {
+    /// The next part.
+    pub fn update(&mut self, part: &[u8]) {
+        self.0.update(part);
+    }
+    /// Of all parts: what [`digest`] gives for the whole.
+    pub fn finish(self) -> [u8; 32] {
+        self.0.finalize().into()
+    }
 }
 
 /// Value of a `Content-Digest` header.
@@ -122,6 +137,17 @@ fn decimal(text: &str) -> Option<u64> {
 }
 
 impl Claimed {
+    /// What came in another form than headers, in which every field has one spelling; nothing is verified yet.
+    pub(crate) fn of(
+        key: KeyId,
+        created: UnixSeconds,
+        sequence: u64,
+        signature: [u8; 64],
+        body_digest: [u8; 32],
+    ) -> Self {
+        Self { key, created, sequence, signature: signature.to_vec(), body_digest }
+    }
+
     /// Reads the headers; nothing is verified yet.
     pub fn parse(headers: Received<'_>) -> Result<Self, SigError> {
         let bad_input = SigError::Malformed("signature-input");
@@ -176,9 +202,42 @@ impl Claimed {
         }
     }
 
+    /// The signature with what it is over, these parts as received, to be verified together with others'.
+    pub fn signed(&self, key: &PublicKey, method: &str, authority: &str, path: &str, query: &str) -> Signed {
+        let body_digest = self.body_digest;
+        let covered = Covered { method, authority, path, query, body_digest, sequence: self.sequence };
+        let message = signature_base(&covered, self.created, self.key).into_bytes();
+        // What is no signature is none of anything.
+        let signature = self.signature.as_slice().try_into().unwrap_or([0; 64]);
+        Signed { key: *key, message, signature }
+    }
+
+    /// Like [`Self::verify`], given that `good` was found so.
+    pub fn verify_by(
+        &self,
+        good: &Good,
+        key: &PublicKey,
+        method: &str,
+        authority: &str,
+        path: &str,
+        query: &str,
+    ) -> Result<(), SigError> {
+        let signed = self.signed(key, method, authority, path, query);
+        if self.key == key.id() && good.is(key, &signed.message, &self.signature) {
+            Ok(())
+        } else {
+            Err(SigError::Signature)
+        }
+    }
+
     /// Whether `body` as received is the one that was signed for.
     pub fn check_body(&self, body: &[u8]) -> Result<(), SigError> {
-        if digest(body) == self.body_digest { Ok(()) } else { Err(SigError::Digest) }
+        self.check_digest(&digest(body))
+    }
+
+    /// The same for a body that was hashed as it came.
+    pub fn check_digest(&self, digest: &[u8; 32]) -> Result<(), SigError> {
+        if *digest == self.body_digest { Ok(()) } else { Err(SigError::Digest) }
     }
 }
 

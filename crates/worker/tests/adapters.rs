@@ -12,10 +12,11 @@ use gangline_proof::{Challenge, Commitment, MatrixParams, Opening, verify};
 use gangline_types::Hash;
 use serde_json::{Value, json};
 
-/// The example beside this test's own program, built now: a single test does not build examples.
+/// The example beside this test's own program, built now: a single test does not build examples. With all features of
+/// all crates, as everything is built that is tested, so that what is built is built once.
 fn program() -> PathBuf {
     let built = Command::new(env!("CARGO"))
-        .args(["build", "--quiet", "--example", "adapters"])
+        .args(["build", "--quiet", "--workspace", "--all-features", "--example", "adapters"])
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .status()
         .unwrap();

@@ -130,6 +130,14 @@ fn both_backends_are_usable_here() {
     assert!(!RunFolder::of(state.path()).path.exists());
 }
 
+#[test]
+fn many_that_find_out_at_once_what_this_host_can_do_find_the_same() {
+    std::thread::scope(|scope| {
+        let hosts: Vec<_> = (0..16).map(|_| scope.spawn(|| Host::new(BackendKind::Bubblewrap))).collect();
+        hosts.into_iter().for_each(|host| drop(host.join().unwrap()));
+    });
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_asked_is_in_force_and_the_program_finds_no_way_out() {
     for backend in BOTH {

@@ -110,11 +110,17 @@ const SQL_VERBS: [&str; 12] = [
     "GRANT ", "VACUUM ",
 ];
 
+/// The test that asks a database how it would answer the statements that stand in the sources. It runs none of them.
+const ASKS_FOR_PLANS: &str = "crates/store/tests/plans.rs";
+
 /// Refuses SQL that is put together at run time.
 pub fn sql(tree: &Tree) -> Vec<Finding> {
     let cure = "write the whole statement as one string and bind what varies";
     let mut findings = Vec::new();
     for (path, text) in tree.rust_under("") {
+        if path == ASKS_FOR_PLANS {
+            continue;
+        }
         let source = Source::with_tests(text);
         for door in SQL_DOORS {
             for line in source.uses(door) {

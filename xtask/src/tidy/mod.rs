@@ -4,6 +4,7 @@
 //! shows it both pass and fail.
 
 mod absences;
+mod crypto;
 mod docs;
 mod edges;
 mod manifests;
@@ -57,6 +58,7 @@ const CHECKS: &[(&str, Check)] = &[
     ("paths in docs/ARCHITECTURE.md", docs::architecture),
     ("links between documents", docs::links),
     ("tests that docs/SECURITY.md names", shown::tests),
+    ("the inventory of cryptography", crypto::inventory),
 ];
 
 /// Runs every check over the checkout and prints what is wrong; `true` if nothing is.

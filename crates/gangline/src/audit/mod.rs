@@ -18,6 +18,7 @@ use gangline_guard::log::{Finding, Note, VerifierKey};
 
 use crate::problem::{Problem, USAGE};
 use source::Source;
+pub use verify::Reader;
 
 /// What `audit` is asked.
 #[derive(Debug, clap::Args)]
@@ -128,7 +129,7 @@ pub async fn finding(folder: &std::path::Path, seen: &[PathBuf]) -> anyhow::Resu
         list: false,
         json: true,
     };
-    match verify::check(&Source::of(&args.source)?, &args, None).await {
+    match verify::check(&Source::of(&args.source)?, &args, None, &mut |_, _| {}).await {
         Ok(_) => Ok(None),
         Err(Stopped::Found(finding)) => Ok(Some(finding.to_string())),
         Err(Stopped::CouldNotAsk(why)) => Err(why),

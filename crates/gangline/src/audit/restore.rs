@@ -11,7 +11,7 @@ use gangline_wire::{
     endpoints::RestoreLabels,
 };
 
-use crate::{inert::inert_line, problem::Problem, rent::state::State};
+use crate::{confirmed, inert::inert_line, problem::Problem, rent::state::State};
 
 /// What `audit restore` is asked.
 #[derive(Debug, clap::Args)]
@@ -47,8 +47,7 @@ fn time(text: &str) -> Result<UnixSeconds, String> {
 pub async fn main(args: Args) -> anyhow::Result<()> {
     let client = State::open(args.data)?.client()?;
     let request = RestoreRequest { doer: args.actor, since: args.since, dry_run: args.dry_run };
-    let report = client
-        .call::<RestoreLabels>(&[], &Nothing {}, &request)
+    let report = confirmed::call::<RestoreLabels>(&client, &[], &Nothing {}, &request)
         .await
         .with_context(|| Problem::new(format!("what {} did was not undone", args.actor)))?;
     if args.json {

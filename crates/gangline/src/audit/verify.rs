@@ -2,10 +2,10 @@
 
 use anyhow::Context;
 use gangline_guard::log::{
-    Checked, Checker, Checkpoint, Entry, Finding, Note, NoteError, TilePath, VerifierKey,
+    Checked, Checker, Checkpoint, Edge, Entry, Finding, Note, NoteError, TILE_WIDTH, TilePath, VerifierKey,
     check::Seen,
     note::KeyUse,
-    tiles::{bundle_entries, paths_of, tile_hashes},
+    tiles::{TILE_HEIGHT, bundle_entries, paths_of, tile_hashes},
 };
 use gangline_types::UnixSeconds;
 use gangline_worker::client::Client;
@@ -55,7 +55,17 @@ pub async fn main(args: VerifyArgs) -> anyhow::Result<()> {
     }
     let source = Source::of(&args.source)?;
     let state = args.state.as_deref().map(State::load).transpose()?.flatten();
-    let outcome = check(&source, &args, state.as_ref()).await;
+    let mut list = |index: u64, entry: &Entry| {
+        if args.list {
+            let bytes = entry.to_bytes();
+            let words = String::from_utf8_lossy(&bytes).replace("\n", ", ");
+            println!(
+                "{index}: {}",
+                words.trim_start_matches("gangline log entry 1, ").trim_end_matches(", ")
+            );
+        }
+    };
+    let outcome = check(&source, &args, state.as_ref(), &mut list).await;
     let mut report = Report {
         source: &args.source,
         holds: outcome.is_ok(),
@@ -147,9 +157,13 @@ async fn key_of(
     if let Some(key) = args.key.clone().or(remembered) {
         return Ok(key);
     }
-    let shown = source.key().await.map_err(ask)?;
     notes.push("the log's key is the one that it shows itself; compare it with one from elsewhere".into());
-    shown.parse().context("the key that the log shows cannot be read").map_err(ask)
+    shown_key(source).await
+}
+
+async fn shown_key(source: &Source) -> Result<VerifierKey, Stopped> {
+    let shown = source.key().await.map_err(Stopped::CouldNotAsk)?;
+    shown.parse().context("the key that the log shows cannot be read").map_err(Stopped::CouldNotAsk)
 }
 
 /// A checkpoint of this log from elsewhere, and who cosigned it.
@@ -196,6 +210,7 @@ pub(super) async fn check(
     source: &Source,
     args: &VerifyArgs,
     state: Option<&State>,
+    visit: &mut impl FnMut(u64, &Entry),
 ) -> Result<Good, Stopped> {
     let mut notes = Vec::new();
     let key = key_of(source, args, state, &mut notes).await?;
@@ -207,17 +222,71 @@ pub(super) async fn check(
     let cosigned = cosignatures(args, &own, &seen)?;
     let seen: Vec<Seen> = seen.into_iter().map(|elsewhere| elsewhere.seen).collect();
     let mut checker = Checker::new(checkpoint.clone(), seen)?;
-    let mut print = |index: u64, entry: &Entry| {
-        if args.list {
-            let bytes = entry.to_bytes();
-            let words = String::from_utf8_lossy(&bytes).replace("\n", ", ");
-            println!(
-                "{index}: {}",
-                words.trim_start_matches("gangline log entry 1, ").trim_end_matches(", ")
-            );
+    feed(source, &checkpoint, &mut checker, visit).await?;
+    Ok(Good { key, checkpoint, note: text, checked: checker.checked(), cosigned, notes })
+}
+
+/// A network's log that is read in several goes, each from where the last one ended.
+pub struct Reader {
+    source: Source,
+    key: Option<VerifierKey>,
+    edge: Edge,
+}
+
+impl Reader {
+    /// At the beginning of the log of the network at `url`.
+    ///
+    /// # Errors
+    /// When that is no server's URL.
+    pub fn new(url: &str) -> anyhow::Result<Self> {
+        Ok(Self { source: Source::network(url)?, key: None, edge: Edge::default() })
+    }
+
+    /// Reads on to its end as it is now, which must hold together with all before: what is found out about it, none if it does. `visit`
+    /// sees every entry since the last time. After a finding or an error there is nothing to read on.
+    ///
+    /// # Errors
+    /// When it cannot be asked.
+    pub async fn read_on(&mut self, visit: &mut impl FnMut(u64, &Entry)) -> anyhow::Result<Option<String>> {
+        match self.go_on(visit).await {
+            Ok(()) => Ok(None),
+            Err(Stopped::Found(finding)) => Ok(Some(finding.to_string())),
+            Err(Stopped::CouldNotAsk(why)) => Err(why),
         }
-    };
+    }
+
+    async fn go_on(&mut self, visit: &mut impl FnMut(u64, &Entry)) -> Result<(), Stopped> {
+        let key = match &self.key {
+            Some(key) => key.clone(),
+            None => shown_key(&self.source).await?,
+        };
+        let text = self.source.checkpoint().await.map_err(Stopped::CouldNotAsk)?;
+        let checkpoint = elsewhere(&text, "the log's own".into(), &key)?.seen.checkpoint;
+        let mut checker = Checker::onwards(checkpoint.clone(), std::mem::take(&mut self.edge))?;
+        feed(&self.source, &checkpoint, &mut checker, visit).await?;
+        (self.key, self.edge) = (Some(key), checker.edge().clone());
+        Ok(())
+    }
+}
+
+/// Feeds a checker with what is there after the entries that it has.
+async fn feed(
+    source: &Source,
+    checkpoint: &Checkpoint,
+    checker: &mut Checker,
+    visit: &mut impl FnMut(u64, &Entry),
+) -> Result<(), Stopped> {
+    let before = checker.edge().size();
+    if checkpoint.size == before {
+        return Ok(checker.end()?);
+    }
     for path in paths_of(checkpoint.size) {
+        // What was full before was compared then.
+        let (TilePath::Entries { index, .. } | TilePath::Hashes { index, .. }) = path;
+        let level = if let TilePath::Hashes { level, .. } = path { level } else { 0 };
+        if index < before >> (TILE_HEIGHT * (level + 1)) {
+            continue;
+        }
         match path {
             TilePath::Entries { index, width } => {
                 let leaves = TilePath::Hashes { level: 0, index, width };
@@ -226,11 +295,12 @@ pub(super) async fn check(
                 let short = |path: TilePath| Finding::Short { what: format!("tile/{path}"), expected: width };
                 let entries = entries.ok_or_else(|| short(path))?;
                 let hashes = hashes.ok_or_else(|| short(leaves))?;
-                checker.take(&entries, &hashes, &mut print)?;
+                let known = (checker.edge().size() % TILE_WIDTH as u64) as usize;
+                checker.take(&entries[known..], &hashes[known..], visit)?;
             }
             TilePath::Hashes { level: 0, index, .. } => {
                 // Taken with their entries; after the last of them all the leaves are there.
-                if index == (checkpoint.size - 1) / gangline_guard::log::TILE_WIDTH as u64 {
+                if index == (checkpoint.size - 1) / TILE_WIDTH as u64 {
                     checker.end()?;
                 }
             }
@@ -240,10 +310,7 @@ pub(super) async fn check(
             }
         }
     }
-    if checkpoint.size == 0 {
-        checker.end()?;
-    }
-    Ok(Good { key, checkpoint, note: text, checked: checker.checked(), cosigned, notes })
+    Ok(())
 }
 
 async fn tile(source: &Source, path: TilePath) -> Result<Vec<u8>, Stopped> {

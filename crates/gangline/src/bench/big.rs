@@ -2,25 +2,26 @@
 
 use std::{
     io::{BufReader, Write},
+    net::TcpStream,
     path::Path,
     sync::atomic::{AtomicBool, Ordering},
     time::{Duration, Instant},
 };
 
-use anyhow::ensure;
-use gangline_server::simulate::Seed;
-use gangline_types::Minute;
+use anyhow::{Context, ensure};
+use gangline_types::{Minute, public::NetworkTotals};
+use gangline_wire::{Endpoint, endpoints::PublicNetwork};
 
 use super::{
     Found, Size,
     beats::this_minute,
     local::{placed, tell_placed},
-    procs::Gangline,
+    pages::{grown, look},
 };
 use crate::fleet::{
     book::Book,
-    crew::{Crew, connect, read_answer},
-    percentile, seed,
+    crew::{Crew, Joined, connect, read_answer},
+    percentile,
     udp::{Pump, Round},
     weather::Weather,
 };
@@ -29,19 +30,15 @@ use crate::fleet::{
 const BEATS_PER_SECOND: f64 = 10_000.0;
 /// Pause between two pages of one visitor, in milliseconds.
 const PAGE_PAUSE_MILLIS: u64 = 5;
+/// The fleet's minutes that are not measured, at most: until then the books may still be told who came back.
+const SETTLING_MINUTES: u32 = 3;
 
 /// Measures the rows of the large fleet.
 ///
 /// # Errors
 /// When the server does not hold.
 pub fn measure(work: &Path, size: Size, found: &mut Found) -> anyhow::Result<()> {
-    let data = work.join("large");
-    let who = Seed::of("bench");
-    let began = Instant::now();
-    seed::fill_folder(&data, &who, size.machines)?;
-    found.figure("filling the books", began.elapsed().as_secs_f64(), "s");
-    let gangline = Gangline::serve(&data)?;
-    found.figure("start-up until it answers", gangline.took.as_secs_f64(), "s");
+    let (who, gangline) = grown(&work.join("large"), size, found)?;
     let scaled = (size.machines != 600_000).then(|| format!("{} machines instead of 600000", size.machines));
     let note = |more: &str| {
         [scaled.as_deref().unwrap_or(""), more]
@@ -53,22 +50,47 @@ pub fn measure(work: &Path, size: Size, found: &mut Found) -> anyhow::Result<()>
     };
 
     // Everybody at once, each with a signature of its own.
-    let mut crew = Crew::new(who, size.machines, 400);
-    let before = gangline.server.cpu_micros();
-    let (joined, doors) = crew.join(&gangline.url, Minute(this_minute().0 - 2), 512)?;
-    let storm = (gangline.server.cpu_micros() - before) / 1e6;
-    found.figure("storm: until everybody is back", joined.seconds, "s");
-    found.figure("storm: 99 of 100 machines wait at most", joined.p99_millis, "ms");
-    found.figure("storm: CPU of one machine", storm * 1e6 / f64::from(size.machines), "us");
-    found.row("storm_cpu_seconds", Some(storm), note("each proves its Ed25519 key and signs a chain"));
+    // As many beats as the run can ask of one machine; each is a step along its chain, which the fleet walks.
+    let links = (80 + 800_000 / size.machines).min(800) as u16;
+    let mut crew = Crew::new(who.clone(), size.machines, links);
+    let mut storm = |way: &str, come: &mut dyn FnMut(Minute) -> anyhow::Result<Joined>, back| {
+        let before = gangline.server.cpu_micros();
+        let joined = come(Minute(this_minute().0 - back))?;
+        let storm = (gangline.server.cpu_micros() - before) / 1e6;
+        found.figure(format!("storm by {way}: until everybody is back"), joined.seconds, "s");
+        found.figure(format!("storm by {way}: 99 of 100 machines wait at most"), joined.p99_millis, "ms");
+        found.figure(
+            format!("storm by {way}: CPU of one machine"),
+            storm * 1e6 / f64::from(size.machines),
+            "us",
+        );
+        anyhow::Ok(storm)
+    };
+    // The first time each comes by HTTP; who had a lane before comes by datagram.
+    let mut doors = None;
+    let first = &mut |starts| {
+        let (joined, opened) = crew.join(&gangline.url, starts, 512)?;
+        doors = Some(opened);
+        Ok(joined)
+    };
+    storm("HTTP", first, 3)?;
+    let doors = doors.context("no machine got an address to beat at")?;
+    let back = storm("datagram", &mut |starts| crew.come_back(&gangline.url, &doors, starts, 512), 2)?;
+    found.row(
+        "storm_cpu_seconds",
+        Some(back),
+        note("by datagram, each proves its Ed25519 key and signs a chain"),
+    );
 
     let mut pump = Pump::new(doors.udp.as_deref().unwrap_or(&doors.http), &crew)?;
-    // The first minute is not measured: caches and books settle.
+    // Not measured are the first minute and those until the books show everybody's return: what that costs is told apart.
+    let door = gangline.url.trim_start_matches("http://").to_owned();
     let mut steady = Round::default();
-    let (mut cpu, mut seconds) = (0.0, 0.0);
+    let (mut cpu, mut seconds, mut minutes) = (0.0, 0.0, 0);
+    let (mut settling, mut unsettled, mut settled) = (0.0, 0u32, false);
     // Placement is asked for while the fleet beats, in the minute that is not measured.
     let placing = std::thread::spawn(placed);
-    for n in 0..=size.minutes {
+    while minutes < size.minutes {
         let minute = this_minute();
         let left = minute.start().plus(60).0 as f64 - gangline_worker::client::now().0 as f64 / 1000.0;
         let (before, began) = (gangline.server.cpu_micros(), Instant::now());
@@ -84,12 +106,24 @@ pub fn measure(work: &Path, size: Size, found: &mut Found) -> anyhow::Result<()>
             &mut Book::Nowhere,
         )?;
         std::thread::sleep(Duration::from_secs_f64(left).saturating_sub(began.elapsed()));
-        if n > 0 {
-            cpu += gangline.server.cpu_micros() - before;
+        let spent = gangline.server.cpu_micros() - before;
+        if settled {
+            cpu += spent;
             seconds += began.elapsed().as_secs_f64();
             steady.add(round);
+            minutes += 1;
+        } else {
+            settling += spent;
+            unsettled += 1;
+            settled = unsettled == SETTLING_MINUTES || connected(&door)? == u64::from(size.machines);
         }
     }
+    found.figure(
+        "after the storm, until the books show everybody: CPU of one machine",
+        settling / f64::from(size.machines),
+        "us",
+    );
+    found.figure("after the storm, until the books show everybody", f64::from(unsettled), "min");
     let placed = placing.join().map_err(|_| anyhow::anyhow!("placement broke off"))?;
     tell_placed(&placed, "while the fleet beats", found)?;
     let rss = gangline.server.rss_mib();
@@ -106,7 +140,6 @@ pub fn measure(work: &Path, size: Size, found: &mut Found) -> anyhow::Result<()>
     );
 
     // The same pages without a beat and with ten thousand a second.
-    let door = gangline.url.trim_start_matches("http://").to_owned();
     let mut quiet = pages(&door, size.pages)?;
     let done = AtomicBool::new(false);
     let (loaded, beating) = std::thread::scope(|scope| {
@@ -148,7 +181,22 @@ pub fn measure(work: &Path, size: Size, found: &mut Found) -> anyhow::Result<()>
         Some(ratio),
         note("the fleet and the visitor share the machine with the server"),
     );
+    look(&gangline, &who, size, found)?;
     gangline.server.stop()
+}
+
+/// One answer over a kept connection, in a coding.
+fn get(stream: &mut BufReader<TcpStream>, door: &str, path: &str, coding: &str) -> anyhow::Result<Vec<u8>> {
+    write!(stream.get_mut(), "GET {path} HTTP/1.1\r\nhost: {door}\r\naccept-encoding: {coding}\r\n\r\n")?;
+    let (status, body) = read_answer(stream)?;
+    ensure!(status == 200, "{path} is answered {status}");
+    Ok(body)
+}
+
+/// How many GPUs the explorer shows as connected.
+fn connected(door: &str) -> anyhow::Result<u64> {
+    let body = get(&mut BufReader::new(connect(door)?), door, PublicNetwork::SPEC.path, "identity")?;
+    Ok(serde_json::from_slice::<NetworkTotals>(&body).context("totals that are none")?.connected)
 }
 
 /// The front page, one after the other on one connection: how long each took.
@@ -157,10 +205,8 @@ fn pages(door: &str, count: usize) -> anyhow::Result<Vec<Duration>> {
     let mut waits = Vec::with_capacity(count);
     for _ in 0..count {
         let began = Instant::now();
-        write!(stream.get_mut(), "GET / HTTP/1.1\r\nhost: {door}\r\naccept-encoding: br\r\n\r\n")?;
-        let (status, _) = read_answer(&mut stream)?;
+        get(&mut stream, door, "/", "br")?;
         waits.push(began.elapsed());
-        ensure!(status == 200, "the explorer answered {status}");
         std::thread::sleep(Duration::from_millis(PAGE_PAUSE_MILLIS));
     }
     Ok(waits)

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use gangline_server::simulate::Seed;
+use gangline_server::simulate::{Grown, Seed};
 use gangline_types::Minute;
 
 use super::{
@@ -34,7 +34,7 @@ const LIFE_MILLIS: (u64, u64) = (300, 900);
 pub fn measure(work: &Path, size: Size, found: &mut Found) -> anyhow::Result<()> {
     let (data, account) = (work.join("killed"), work.join("killed.account"));
     let who = Seed::of("kill9");
-    seed::fill_folder(&data, &who, size.small)?;
+    seed::fill_folder(&data, &who, Grown { machines: size.small, ..Grown::default() })?;
     let starts = Minute(this_minute().0 - MINUTES_BACK);
     let mut crew = Crew::new(who.clone(), size.small, MINUTES_BACK as u16 + 60);
     let mut gangline = Gangline::serve(&data)?;

@@ -8,8 +8,9 @@ mod beats;
 mod big;
 mod kill9;
 mod local;
+mod pages;
 mod peers;
-mod procs;
+pub mod procs;
 
 use std::{
     path::{Path, PathBuf},
@@ -33,7 +34,7 @@ pub struct Args {
     /// Work in this folder, which must be empty or new, and leave it [default: a temporary one].
     #[arg(long, value_name = "DIR")]
     work: Option<PathBuf>,
-    /// Only these parts: beats, fleet, kill9, snapshot, placement; with commas.
+    /// Only these parts: beats, fleet, kill9, snapshot, placement; with commas. `pages` is the end of `fleet` alone.
     #[arg(long, value_name = "PARTS")]
     only: Option<String>,
     /// Machines of the large fleet [default: 600000; 20000 with --quick].
@@ -58,6 +59,8 @@ pub struct Size {
     pub kills: u32,
     /// Requests of the explorer's page, each without and with beats.
     pub pages: usize,
+    /// Looks at each kind of page of a grown network.
+    pub looks: u32,
     /// GPUs of the snapshot.
     pub snapshot: u32,
 }
@@ -67,10 +70,11 @@ impl Size {
         machines: 600_000,
         small: 20_000,
         rounds: 5,
-        round_seconds: 3.0,
-        minutes: 3,
+        round_seconds: 2.0,
+        minutes: 2,
         kills: 100,
         pages: 3_000,
+        looks: 100,
         snapshot: 600_000,
     };
     const QUICK: Self = Self {
@@ -81,6 +85,7 @@ impl Size {
         minutes: 1,
         kills: 4,
         pages: 600,
+        looks: 30,
         snapshot: 600_000,
     };
 }
@@ -169,7 +174,7 @@ pub fn median(mut values: Vec<f64>) -> Option<f64> {
 }
 
 /// The machine, in a line.
-fn machine() -> String {
+pub fn machine() -> String {
     let cpu = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let model =
         cpu.lines().find_map(|line| line.strip_prefix("model name")).and_then(|rest| rest.split(':').nth(1));
@@ -197,15 +202,19 @@ pub fn main(args: &Args) -> anyhow::Result<()> {
             size.machines
         );
     }
-    let wanted =
-        |part: &str| args.only.as_deref().is_none_or(|only| only.split(',').any(|p| p.trim() == part));
+    // What is looked at in `pages`, `fleet` looks at too: it is run by itself only when it is asked for.
+    let wanted = |part: &str| match args.only.as_deref() {
+        Some(only) => only.split(',').any(|p| p.trim() == part),
+        None => part != "pages",
+    };
     let mut found = Found::default();
-    let parts: [(&str, Part); 5] = [
+    let parts: [(&str, Part); 6] = [
         ("snapshot", local::snapshot),
         ("placement", local::placement),
         ("beats", beats::measure),
         ("kill9", kill9::measure),
         ("fleet", big::measure),
+        ("pages", pages::measure),
     ];
     for (part, measure) in parts {
         if wanted(part) {

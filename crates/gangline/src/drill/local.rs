@@ -35,7 +35,10 @@ impl Local {
         let log = std::fs::File::create(folder.path().join("server.log"))?;
         let mut command = Command::new(program);
         command
-            .args(["serve", "--json", "--listen", "127.0.0.1:0", "--data"])
+            // It has one operator, who lifts a freeze of the whole fleet without waiting long; and it asks for two
+            // factors, as networks do that strangers reach.
+            .args(["serve", "--json", "--listen", "127.0.0.1:0", "--alone-delay-seconds", "1"])
+            .args(["--second-factor", "required", "--data"])
             .arg(folder.path().join("data"));
         // Settings of whoever drills are not this network's.
         for (name, _) in std::env::vars_os() {

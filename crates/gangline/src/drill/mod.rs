@@ -11,7 +11,7 @@ mod local;
 mod log;
 mod report;
 mod surge;
-mod tenant;
+pub mod tenant;
 
 use std::{
     io::{IsTerminal, Read},
@@ -31,7 +31,8 @@ const WRITES: u32 = 10_000;
 /// What `drill` is asked.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The network, for example `http://127.0.0.1:7700`.
+    /// The network, for example `https://gangline.example`; with --ca-file where its certificate is of an authority
+    /// of its own.
     #[arg(value_name = "URL", required_unless_present = "local", conflicts_with = "local")]
     url: Option<String>,
     /// Start a network on this machine, drill it, and end it.
@@ -73,12 +74,6 @@ async fn run(args: Args) -> anyhow::Result<()> {
         }
         (None, None) => return Err(could_not(anyhow::anyhow!("there is no network to drill"))),
     };
-    if !origin.starts_with("http://") {
-        let what = "the drill sends requests byte by byte, and does so over plain HTTP only";
-        return Err(Problem::usage(what)
-            .hint("run it on the server's own machine, at the loopback address it listens on")
-            .into());
-    }
     println!("Drilling {origin}: accounts, machines and GPUs called drill, and nothing else.");
     let outcome = drill(&origin, &link, args.writes, args.local).await;
     if let Some(local) = local {

@@ -54,14 +54,56 @@ impl Row {
         Self { name, value, goal, ok: also && value <= goal, unit, detail: detail.into() }
     }
 
-    /// Prints it as it is found.
+    /// Prints it as it is found: what was tried and what came of it, and below it how.
     pub fn say(&self) {
         let verdict = if self.ok { "held  " } else { "FAILED" };
-        println!(
-            "{verdict} {:<24} {} {} (at most {}): {}",
-            self.name, self.value, self.unit, self.goal, self.detail
-        );
+        let tried = TRIED.iter().find(|(name, _)| *name == self.name).map_or("", |(_, tried)| tried);
+        println!("{verdict}  {:<24}  {tried}", self.name);
+        println!("{MARGIN}{} {} (at most {})", self.value, self.unit, self.goal);
+        for line in wrapped(&self.detail, WIDTH) {
+            println!("{MARGIN}{line}");
+        }
     }
+}
+
+/// What stands before everything that is said about a link.
+const MARGIN: &str = "        ";
+/// Characters of a line of it.
+const WIDTH: usize = 100;
+
+/// What each link tries, in words.
+const TRIED: [(&str, &str); 14] = [
+    ("explorer_leak", "ask the explorer whose a GPU is"),
+    ("enumeration", "look up ids until some are found"),
+    ("shared_token", "use one token for every machine"),
+    ("header_owner", "name the owner in a header"),
+    ("stolen_request", "send somebody's signed request again"),
+    ("injection", "write statements and scripts into every field"),
+    ("metadata_status", "write a GPU's status"),
+    ("surge", "forge writes by the thousand"),
+    ("breadth", "reach for many GPUs with few keys"),
+    ("containment", "go on after having been noticed"),
+    ("restore", "undo what a stolen key has named"),
+    ("heartbeats_during_freeze", "beat while writes are frozen"),
+    ("revocation", "use a key that has just been revoked"),
+    ("log_tamper", "edit, cut and roll back the log"),
+];
+
+/// A text in lines of at most so many characters, broken between words.
+fn wrapped(text: &str, width: usize) -> Vec<String> {
+    let mut lines = vec![String::new()];
+    for word in text.split(' ') {
+        let last = lines.last_mut().expect("there is one from the start");
+        if !last.is_empty() && last.chars().count() + 1 + word.chars().count() > width {
+            lines.push(word.to_owned());
+        } else {
+            if !last.is_empty() {
+                last.push(' ');
+            }
+            last.push_str(word);
+        }
+    }
+    lines
 }
 
 /// All of them.
@@ -104,6 +146,14 @@ impl Report {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_link_says_what_it_tries_and_its_words_are_kept_in_lines() {
+        assert_eq!(TRIED.map(|(name, _)| name), NAMES);
+        let text = "one two three four, and a_word_that_is_longer_than_any_line";
+        assert_eq!(wrapped(text, 13), ["one two three", "four, and", "a_word_that_is_longer_than_any_line"]);
+        assert_eq!(wrapped(text, 1_000), [text]);
+    }
 
     #[test]
     fn a_link_holds_only_within_its_goal_and_only_if_played() {

@@ -11,15 +11,15 @@ use std::{
 
 use anyhow::Context;
 use gangline_types::KeyId;
-use gangline_wire::{Endpoint, Nothing, SigningKey, api::operate::RecordsQuery, endpoints as e, sig};
-use gangline_worker::client::{Client, now};
+use gangline_wire::{Endpoint, Nothing, api::operate::RecordsQuery, endpoints as e, sig};
+use gangline_worker::client::{self, Client, now};
 use serde_json::json;
-use zeroize::Zeroizing;
 
 use super::{
     report::Row,
     tenant::{PATIENCE, Tenant},
 };
+use crate::stage::fresh_key;
 
 /// Writers at once.
 const WRITERS: u32 = 16;
@@ -133,9 +133,7 @@ async fn attributed(t: &Tenant, keys: &[KeyId], from: gangline_types::UnixSecond
 /// # Errors
 /// When the network does not answer.
 pub async fn run(t: &mut Tenant, writes: u32) -> anyhow::Result<Row> {
-    let mut seed = Zeroizing::new([0; 32]);
-    getrandom::fill(seed.as_mut()).map_err(|why| anyhow::anyhow!("the system gives no randomness: {why}"))?;
-    let unknown = SigningKey::from_seed(&seed);
+    let unknown = fresh_key()?;
     let gpu = t.victim.gpus[2];
     let target = e::GpuLabel::path(&[&gpu]);
     let before = t.shown().await?;
@@ -146,9 +144,9 @@ pub async fn run(t: &mut Tenant, writes: u32) -> anyhow::Result<Row> {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     let scene = Arc::new(Scene {
-        http: reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(60)).build()?,
+        http: client::http().timeout(Duration::from_secs(60)).build()?,
         origin: t.origin.clone(),
-        authority: t.origin.trim_start_matches("http://").to_owned(),
+        authority: t.command.authority().to_owned(),
         stolen: t.victim.client.signature("PUT", &target, "", b"{\"label\":\"kept\"}").to_vec(),
         target,
         thief: Client::new(&t.origin, Some(t.thief.key.clone()))?,

@@ -8,7 +8,7 @@ use gangline_types::{
     AdapterKind, Backend, FreezeId, GpuClaim, GpuId, Hash, IncidentId, Label, Seconds, Text,
 };
 use gangline_wire::{
-    Nothing, SigningKey,
+    Endpoint, Nothing, SigningKey,
     api::{
         enrol::{EnrolmentPoll, EnrolmentRequest, EnrolmentState, KeyKind},
         machine::{BeatReceipt, BeatReport, HostFacts, Inventory, MinuteBeat},
@@ -18,9 +18,8 @@ use gangline_wire::{
     endpoints as e,
 };
 use gangline_worker::client::{Client, ClientError, now};
-use zeroize::Zeroizing;
 
-use crate::stage::browser::Browser;
+use crate::stage::{browser::Browser, fresh_key};
 
 /// GPUs of the victim's machine.
 pub const VICTIM_GPUS: usize = 12;
@@ -60,13 +59,6 @@ pub struct Tenant {
     /// Incidents and freezes that were there before.
     known: Vec<IncidentId>,
     command_key: SigningKey,
-}
-
-/// A key made for the drill.
-fn fresh_key() -> anyhow::Result<SigningKey> {
-    let mut seed = Zeroizing::new([0; 32]);
-    getrandom::fill(seed.as_mut()).map_err(|why| anyhow::anyhow!("the system gives no randomness: {why}"))?;
-    Ok(SigningKey::from_seed(&seed))
 }
 
 /// Enrols a fresh key that `who` approves.
@@ -159,6 +151,7 @@ impl Tenant {
     pub async fn make(origin: &str, link: &str) -> anyhow::Result<Self> {
         let mut operator = Browser::new(origin)?;
         operator.enter(link).await.context("the operator's link signed nobody in")?;
+        operator.second_factor("drill").await.context("the operator's second factor")?;
         let (command, command_key) = enrol(origin, &mut operator, KeyKind::CommandLine)
             .await
             .context("the operator's command line could not be enrolled")?;
@@ -172,6 +165,7 @@ impl Tenant {
             let link = operator.invite("supplier", name).await?;
             let mut browser = Browser::new(origin)?;
             browser.enter(&link).await?;
+            browser.second_factor("drill").await?;
             anyhow::Ok(browser)
         };
         let mut owner = person("drill victim").await?;
@@ -240,18 +234,52 @@ impl Tenant {
             .collect())
     }
 
+    /// Sends a request of the operator's command line; where it takes an approval, the operator gives it in a
+    /// browser.
+    ///
+    /// # Errors
+    /// When it is not done, or takes the approval of somebody else.
+    pub async fn confirmed<E: Endpoint>(
+        &mut self,
+        parameters: &[&(dyn std::fmt::Display + Sync)],
+        request: &E::Request,
+    ) -> anyhow::Result<E::Response>
+    where
+        E::Query: Default,
+    {
+        let since = Instant::now();
+        loop {
+            let error = match self.command.call::<E>(parameters, &E::Query::default(), request).await {
+                Ok(done) => return Ok(done),
+                Err(error) => error,
+            };
+            let ClientError::Refused { body, .. } = &error else { return Err(error.into()) };
+            match (&body.approval, body.code.as_str()) {
+                (Some(asked), "approval_needed") => {
+                    let page = self.operator.get("/console/approvals").await?;
+                    let form = page.form(&format!("/console/approvals/{}", asked.approval))?;
+                    self.operator.press(&form, &[("decision", "approve")]).await?;
+                }
+                (Some(_), "approval_waits") if since.elapsed() < PATIENCE => {
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                }
+                _ => return Err(error.into()),
+            }
+        }
+    }
+
     /// Freezes by hand, for ten minutes at most.
     ///
     /// # Errors
     /// When it is not done.
-    pub async fn freeze(&self, target: &str) -> anyhow::Result<FreezeId> {
+    pub async fn freeze(&mut self, target: &str) -> anyhow::Result<FreezeId> {
         let request = FreezeRequest {
             target: Text::lossy(target),
             reason: Text::lossy("a drill"),
             seconds: Some(Seconds(600)),
             dry_run: false,
         };
-        let made = self.command.call::<e::FreezeMake>(&[], &Nothing {}, &request).await?;
+        let made = self.confirmed::<e::FreezeMake>(&[], &request).await?;
         made.freeze.context("nothing was frozen")
     }
 
@@ -259,8 +287,8 @@ impl Tenant {
     ///
     /// # Errors
     /// When it is not done.
-    pub async fn lift(&self, freeze: FreezeId) -> anyhow::Result<()> {
-        self.command.call::<e::FreezeLift>(&[&freeze], &Nothing {}, &Nothing {}).await?;
+    pub async fn lift(&mut self, freeze: FreezeId) -> anyhow::Result<()> {
+        self.confirmed::<e::FreezeLift>(&[&freeze], &Nothing {}).await?;
         Ok(())
     }
 
@@ -284,7 +312,7 @@ impl Tenant {
     ///
     /// # Errors
     /// When the operator is not answered.
-    pub async fn lift_all(&self) -> anyhow::Result<usize> {
+    pub async fn lift_all(&mut self) -> anyhow::Result<usize> {
         let freezes = self.freezes(&self.targets().await?).await?;
         for freeze in &freezes {
             self.lift(freeze.freeze).await?;
@@ -358,6 +386,8 @@ impl Tenant {
             }
             Err(why) => left.push(format!("the operator's key is still valid: {why}")),
         }
+        // An account of somebody who had no other way in keeps it: its key ends with this program.
+        self.operator.forget_passkeys("drill").await?;
         for browser in [&mut self.owner, &mut self.mallory, &mut self.crowd_owner, &mut self.operator] {
             let console = browser.get("/console").await?;
             if let Ok(form) = console.form("/leave") {

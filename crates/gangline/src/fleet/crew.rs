@@ -2,7 +2,7 @@
 
 use std::{
     io::{BufRead, BufReader, Write},
-    net::{TcpStream, ToSocketAddrs},
+    net::{TcpStream, ToSocketAddrs, UdpSocket},
     sync::{
         Mutex,
         atomic::{AtomicU32, AtomicU64, Ordering},
@@ -16,7 +16,10 @@ use gangline_types::{Minute, UnixSeconds};
 use gangline_wire::{
     Endpoint, SigningKey,
     api::machine::{ChainStart, EpochGrant, EpochRequest},
-    beat::{Alias, Beat, BeatKey, Epoch, Link, Preimage, WorkerVersion, chain},
+    beat::{
+        Alias, Beat, BeatKey, ClaimedOpened, Epoch, Link, NONCE_BYTES, OPENED_BYTES, Opening, OpeningOutcome,
+        Preimage, Under, WorkerVersion, chain,
+    },
     endpoints::BeatEpoch,
     sig,
 };
@@ -26,6 +29,8 @@ use crate::problem::Problem;
 
 /// Longest wait for one answer to an opening.
 const ANSWER_SECONDS_MAX: u64 = 60;
+/// Longest wait for an answer by datagram before it is asked for again, in milliseconds.
+const OPENED_MILLIS_MAX: u64 = 1500;
 /// How often an opening is tried before the run ends.
 const TRIES: u32 = 8;
 
@@ -64,6 +69,47 @@ pub struct Joined {
 }
 
 impl Lane {
+    /// Proves the key for another lane by datagram, vouched for by this one; a new question each time it is asked.
+    fn open_again(
+        &self,
+        socket: &UdpSocket,
+        authority: &str,
+        request: &EpochRequest,
+        key: &SigningKey,
+        sequence: &AtomicU64,
+    ) -> anyhow::Result<(Epoch, Alias, BeatKey)> {
+        let under = Under { epoch: self.epoch, alias: self.alias, key: &self.key };
+        let mut bytes = [0; OPENED_BYTES + 1];
+        for _ in 0..TRIES {
+            let number = sequence.fetch_add(1, Ordering::Relaxed);
+            let created = UnixSeconds(now().0 / 1000);
+            let mut nonce = [0; NONCE_BYTES];
+            getrandom::fill(&mut nonce)
+                .map_err(|why| anyhow::anyhow!("the system gives no randomness: {why}"))?;
+            let opening = Opening::sign(request.clone(), authority, number, created, key)
+                .context("the question does not fit into a datagram")?;
+            socket.send(&opening.seal(under, &nonce))?;
+            while let Ok(length) = socket.recv(&mut bytes) {
+                let answer = ClaimedOpened::read(&bytes[..length])
+                    .ok()
+                    .and_then(|claimed| claimed.unseal(&self.key).ok());
+                let Some(Ok(answer)) = answer.filter(|a| a.as_ref().is_ok_and(|a| a.sequence == number))
+                else {
+                    continue;
+                };
+                match answer.outcome {
+                    OpeningOutcome::Opened { epoch, alias, key, .. } => return Ok((epoch, alias, key)),
+                    OpeningOutcome::AskByHttp => bail!("a machine was refused by datagram"),
+                    OpeningOutcome::Busy(seconds) => {
+                        std::thread::sleep(Duration::from_secs(seconds.into()));
+                        break;
+                    }
+                }
+            }
+        }
+        bail!("nobody answered a machine by datagram")
+    }
+
     /// The next beat for a minute, sealed; none once the chain is used up.
     pub fn beat(&mut self, minute: Minute, links: u16) -> Option<Beat> {
         if self.shown >= links {
@@ -110,37 +156,78 @@ impl Crew {
     /// # Errors
     /// When a machine is refused or nobody answers.
     pub fn join(&mut self, url: &str, starts: Minute, connections: usize) -> anyhow::Result<(Joined, Doors)> {
-        let authority = url.strip_prefix("http://").map(|rest| rest.trim_end_matches('/').to_owned());
-        let authority = authority.ok_or_else(|| {
-            Problem::usage(format!("{url} is no address that a fleet can beat at"))
-                .hint("give http://host:port")
-        })?;
-        let (next, began) = (AtomicU32::new(0), Instant::now());
-        let first_sequence = AtomicU64::new(now().0 * 1000);
-        let done: Mutex<Vec<(u32, Lane, Duration)>> = Mutex::default();
+        let authority = authority_of(url)?;
+        let sequence = first_sequence();
         let doors: Mutex<Option<Doors>> = Mutex::default();
+        let joined = self.everybody(
+            connections,
+            || Ok(Connection::to(&authority)),
+            |crew, line, n| {
+                let (key, last, request) = crew.request(n, starts);
+                let grant = line.open(&key, &request, &sequence)?;
+                doors
+                    .lock()
+                    .expect("no other thread failed")
+                    .get_or_insert_with(|| Doors::of(&grant, &authority));
+                Ok(Lane { alias: grant.alias, epoch: grant.epoch, key: grant.beat_key(), last, shown: 0 })
+            },
+        )?;
+        let doors = doors.into_inner().unwrap_or_else(|e| e.into_inner());
+        Ok((joined, doors.context("no machine got an address to beat at")?))
+    }
+
+    /// Every machine proves its key again, by datagrams under the lane that it has: so many at once, each from a socket of
+    /// its own.
+    ///
+    /// # Errors
+    /// When a machine is refused or nobody answers.
+    pub fn come_back(
+        &mut self,
+        url: &str,
+        doors: &Doors,
+        starts: Minute,
+        sockets: usize,
+    ) -> anyhow::Result<Joined> {
+        let authority = authority_of(url)?;
+        let sequence = first_sequence();
+        let door = doors.udp.as_deref().context("the network takes no datagrams")?;
+        let socket = || -> anyhow::Result<UdpSocket> {
+            let socket = UdpSocket::bind("0.0.0.0:0").context("could not open a socket")?;
+            socket.connect(door).with_context(|| format!("there is no way to {door}"))?;
+            socket.set_read_timeout(Some(Duration::from_millis(OPENED_MILLIS_MAX)))?;
+            Ok(socket)
+        };
+        self.everybody(sockets, socket, |crew, socket, n| {
+            let before = crew.lanes[n as usize].as_ref().context("a machine without a lane")?;
+            let (key, last, request) = crew.request(n, starts);
+            let (epoch, alias, key) = before.open_again(socket, &authority, &request, &key, &sequence)?;
+            Ok(Lane { alias, epoch, key, last, shown: 0 })
+        })
+    }
+
+    /// Lets every machine get a lane, each thread over a line of its own.
+    fn everybody<L>(
+        &mut self,
+        threads: usize,
+        line: impl Fn() -> anyhow::Result<L> + Sync,
+        open: impl Fn(&Self, &mut L, u32) -> anyhow::Result<Lane> + Sync,
+    ) -> anyhow::Result<Joined> {
+        let (next, began) = (AtomicU32::new(0), Instant::now());
+        let done: Mutex<Vec<(u32, Lane, Duration)>> = Mutex::default();
         let crew = &*self;
         let outcome: anyhow::Result<()> = std::thread::scope(|scope| {
-            let threads: Vec<_> = (0..connections.clamp(1, 1024))
+            let threads: Vec<_> = (0..threads.clamp(1, 1024))
                 .map(|_| {
                     let work = || -> anyhow::Result<()> {
-                        let mut line = Connection::to(&authority);
+                        let mut line = line()?;
                         let mut mine = Vec::new();
                         loop {
                             let n = next.fetch_add(1, Ordering::Relaxed);
                             if n >= crew.len() {
                                 break;
                             }
-                            let (key, last, request) = crew.request(n, starts);
                             let asked = Instant::now();
-                            let grant = line.open(&key, &request, &first_sequence)?;
-                            doors
-                                .lock()
-                                .expect("no other thread failed")
-                                .get_or_insert_with(|| Doors::of(&grant, &authority));
-                            let key = grant.beat_key();
-                            let lane = Lane { alias: grant.alias, epoch: grant.epoch, key, last, shown: 0 };
-                            mine.push((n, lane, asked.elapsed()));
+                            mine.push((n, open(crew, &mut line, n)?, asked.elapsed()));
                         }
                         done.lock().expect("no other thread failed").append(&mut mine);
                         Ok(())
@@ -165,9 +252,23 @@ impl Crew {
         for (n, lane, _) in done {
             self.lanes[n as usize] = Some(lane);
         }
-        let doors = doors.into_inner().unwrap_or_else(|e| e.into_inner());
-        Ok((joined, doors.context("no machine got an address to beat at")?))
+        Ok(joined)
     }
+}
+
+/// Host and port of a server's URL.
+fn authority_of(url: &str) -> anyhow::Result<String> {
+    let authority = url.strip_prefix("http://").map(|rest| rest.trim_end_matches('/').to_owned());
+    authority.ok_or_else(|| {
+        Problem::usage(format!("{url} is no address that a fleet can beat at"))
+            .hint("give http://host:port")
+            .into()
+    })
+}
+
+/// Where a run's sequence numbers begin.
+fn first_sequence() -> AtomicU64 {
+    AtomicU64::new(now().0 * 1000)
 }
 
 /// Where frames are taken.

@@ -3,7 +3,7 @@
 use std::{path::PathBuf, time::Instant};
 
 use anyhow::Context;
-use gangline_server::simulate::{MACHINES_MAX, Seed, fill};
+use gangline_server::simulate::{Grown, MACHINES_MAX, Seed, fill};
 
 use crate::problem::Problem;
 
@@ -19,7 +19,18 @@ pub struct Args {
     /// What the machines' ids and keys follow from; `fleet run` with the same text drives them.
     #[arg(long, value_name = "TEXT", default_value = "gangline")]
     seed: String,
+    /// Whole days of uptime before today's that they are given, to see what a grown network is like.
+    #[arg(long, value_name = "DAYS", default_value_t = 0, value_parser = clap::value_parser!(u32).range(..=DAYS_MAX))]
+    days: u32,
+    /// How many of the last hours of those days have a snapshot, with shares and a root, in a season of their own.
+    #[arg(long, value_name = "HOURS", default_value_t = 0, value_parser = clap::value_parser!(u32).range(..=SNAPSHOTS_MAX))]
+    snapshots: u32,
 }
+
+/// Days of uptime that a folder can be filled with.
+const DAYS_MAX: i64 = 400;
+/// Hours that snapshots are made up of.
+const SNAPSHOTS_MAX: i64 = 24 * DAYS_MAX;
 
 /// Fills the folder.
 ///
@@ -32,7 +43,9 @@ pub fn main(args: &Args) -> anyhow::Result<()> {
             .into());
     }
     let began = Instant::now();
-    fill_folder(&args.data, &Seed::of(&args.seed), args.machines)?;
+    let grown =
+        Grown { machines: args.machines, days: args.days, snapshots: args.snapshots.min(24 * args.days) };
+    fill_folder(&args.data, &Seed::of(&args.seed), grown)?;
     println!(
         "{} simulated machines are in {} ({:.1} s). Start it with: gangline serve --data {} --allow-simulated",
         args.machines,
@@ -43,16 +56,16 @@ pub fn main(args: &Args) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Fills a folder with machines `0..machines` of a seed.
+/// Fills a folder with machines of a seed and what they have behind them.
 ///
 /// # Errors
 /// When a server uses it, or it cannot be written.
-pub fn fill_folder(data: &std::path::Path, seed: &Seed, machines: u32) -> anyhow::Result<()> {
+pub fn fill_folder(data: &std::path::Path, seed: &Seed, grown: Grown) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
         .build()
         .context("could not start the runtime")?;
-    let filled = runtime.block_on(fill(data, seed, machines, |_| {}));
+    let filled = runtime.block_on(fill(data, seed, grown, |_| {}));
     filled.with_context(|| Problem::new(format!("{} could not be filled", data.display())))
 }

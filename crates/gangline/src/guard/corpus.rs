@@ -115,18 +115,15 @@ fn one(name: &str, path: &Path, windows: &[[String; 2]]) -> anyhow::Result<Serie
             bail!("it has more than {POINTS_MAX} points");
         }
     }
-    if !series.points.is_sorted_by_key(|(at, _)| *at) {
-        bail!("its times do not go forward");
-    }
+    // Points count in the order in which they stand, also where a clock was set back.
     for [from, to] in windows {
         let context = || format!("its window from {from:?} to {to:?}");
         let (from, to) = (moment(from).with_context(context)?, moment(to).with_context(context)?);
-        let first = series.points.partition_point(|(at, _)| *at < from);
-        let end = series.points.partition_point(|(at, _)| *at <= to);
-        let last = end.checked_sub(1).filter(|last| *last >= first);
-        series
-            .windows
-            .push(Window { first, last: last.with_context(context).context("a window holds no point")? });
+        let is_within = |(at, _): &(UnixSeconds, f64)| (from..=to).contains(at);
+        let first = series.points.iter().position(is_within);
+        let last = series.points.iter().rposition(is_within);
+        let within = first.zip(last).with_context(context).context("a window holds no point")?;
+        series.windows.push(Window { first: within.0, last: within.1 });
     }
     Ok(series)
 }

@@ -76,6 +76,23 @@ fn a_spike_is_found_and_the_results_are_in_the_benchmarks_form() {
     }
 }
 
+/// The hour that is there twice when clocks are set back.
+#[test]
+fn a_series_whose_clock_was_set_back_is_scored_as_it_stands() {
+    let folder = folder("", "combined_windows.json");
+    let path = folder.path().join("made/spike.csv");
+    let text = std::fs::read_to_string(&path).unwrap();
+    let mut lines: Vec<&str> = text.lines().collect();
+    let hour = lines[201..213].to_vec();
+    lines.splice(213..213, hour);
+    std::fs::write(&path, lines.join("\r\n")).unwrap();
+    let corpus = corpus::read(folder.path()).unwrap();
+    let spike = corpus.series.iter().find(|one| one.name == "made/spike.csv").unwrap();
+    assert_eq!(spike.points.len(), 2_012);
+    assert_eq!((spike.windows[0].first, spike.windows[0].last), (1_502, 1_601));
+    main(&args(folder.path(), 90.0)).unwrap();
+}
+
 #[test]
 fn a_goal_that_is_not_reached_fails() {
     let folder = folder("", "combined_windows.json");
@@ -100,8 +117,6 @@ fn what_cannot_be_read_is_refused_with_its_place() {
     refused(&write("made/calm.csv", "time,value\n"), "first line");
     refused(&write("made/calm.csv", "timestamp,value\n2024-04-01 00:00:00,x\n"), "line 2");
     refused(&write("made/calm.csv", "timestamp,value\nyesterday,1\n"), "line 2");
-    let back = "timestamp,value\n2024-04-01 00:05:00,1\n2024-04-01 00:00:00,1\n";
-    refused(&write("made/calm.csv", back), "forward");
     let empty = "timestamp,value\n2024-04-01 00:05:00,1\n";
     refused(&write("made/spike.csv", empty), "holds no point");
 }

@@ -6,7 +6,7 @@ use std::{fmt::Write as _, io::Write as _, path::PathBuf};
 use anyhow::Context;
 use gangline_rules::{
     classify::{
-        Basis, Decision, Verdict, judge as judge_claim,
+        Basis, Decision, Resource, Verdict, judge as judge_claim,
         times::{Calibration, Conditions},
         vectors::Profiles,
     },
@@ -15,7 +15,7 @@ use gangline_rules::{
 };
 use serde::Serialize;
 
-use super::formats::{self, Loaded, Refused};
+use super::formats::{self, Loaded, PassedOver, Refused};
 use crate::{inert::inert_line, problem::Problem};
 
 /// What `classify` is asked.
@@ -48,6 +48,8 @@ struct Line {
     at: String,
     #[serde(flatten)]
     verdict: Verdict,
+    /// What the claim should show and was not measured: a claim that is larger in nothing else would pass.
+    not_measured: Vec<Resource>,
 }
 
 /// Counts over many verdicts.
@@ -131,6 +133,7 @@ struct Report {
     label: &'static str,
     measurements: Vec<Line>,
     refused: Vec<Refused>,
+    passed_over: Vec<PassedOver>,
     summary: Summary,
 }
 
@@ -143,7 +146,7 @@ pub fn main(args: &Args) -> anyhow::Result<()> {
     let report = judge(args, loaded, &calibration, &profiles);
     if report.measurements.is_empty() && report.refused.is_empty() {
         let what = format!("{} holds no measurement", args.path.display());
-        return Err(Problem::usage(what).into());
+        return Err(Problem::usage(what).hint("docs/STANDING.md says what files may hold").into());
     }
     let mut out = std::io::stdout().lock();
     if args.json {
@@ -178,10 +181,10 @@ fn learn(args: &Args) -> anyhow::Result<(Calibration, Profiles)> {
     Ok((Calibration::learn(&renders), Profiles::new(reference::specs(), &peaks)))
 }
 
-fn judge(args: &Args, loaded: Loaded, calibration: &Calibration, profiles: &Profiles) -> Report {
+fn judge(args: &Args, mut loaded: Loaded, calibration: &Calibration, profiles: &Profiles) -> Report {
     let mut summary = Summary::default();
     let mut lines = vec![];
-    for (file, one) in loaded.renders {
+    for (file, one) in std::mem::take(&mut loaded.renders) {
         let conditions = Conditions { api: one.api, build: one.build, scene: one.scene };
         let claim = args.claim.as_ref().unwrap_or(&one.model);
         let larger = calibration.faster(&one.model, &conditions, OVER_CLAIM);
@@ -203,7 +206,7 @@ fn judge(args: &Args, loaded: Loaded, calibration: &Calibration, profiles: &Prof
             }
             let Conditions { api, build, scene } = &conditions;
             let at = format!("{}|{api}|{build} {scene} #{}", one.model, number + 1);
-            lines.push(Line { file: file.clone(), at, verdict });
+            lines.push(Line { file: file.clone(), at, verdict, not_measured: vec![] });
         }
         for three in failed.chunks_exact(3) {
             let twice = three.iter().filter(|failed| **failed).count() >= 2;
@@ -213,7 +216,7 @@ fn judge(args: &Args, loaded: Loaded, calibration: &Calibration, profiles: &Prof
             });
         }
     }
-    for (file, one) in loaded.figures {
+    for (file, one) in std::mem::take(&mut loaded.figures) {
         let claim = args.claim.as_ref().unwrap_or(&one.claim);
         let verdict = profiles.judge(claim, one.source, &one.measured);
         let basis = verdict.findings.first().map(|finding| finding.expected.basis);
@@ -226,16 +229,20 @@ fn judge(args: &Args, loaded: Loaded, calibration: &Calibration, profiles: &Prof
                 counts.over_claims_accepted += usize::from(claimed.decision == Decision::Accepted);
             });
         }
-        lines.push(Line { file, at: format!("{} ({})", one.claim, one.at), verdict });
+        let expected = profiles.expect(claim, one.source).into_iter().map(|expected| expected.resource);
+        let is_measured = |resource: &Resource| one.measured.iter().any(|m| m.resource == *resource);
+        let not_measured = expected.filter(|resource| !is_measured(resource)).collect();
+        lines.push(Line { file, at: format!("{} ({})", one.claim, one.at), verdict, not_measured });
     }
-    Report { label: LABEL, measurements: lines, refused: loaded.refused, summary }
+    let Loaded { refused, passed_over, .. } = loaded;
+    Report { label: LABEL, measurements: lines, refused, passed_over, summary }
 }
 
 fn in_words(args: &Args, report: &Report) -> String {
     let mut out = String::new();
     let _ = writeln!(out, "{}", report.label);
     let lines = report.measurements.iter().filter(|_| !args.summary);
-    for Line { at, verdict, .. } in lines {
+    for Line { at, verdict, not_measured, .. } in lines {
         let word = match verdict.decision {
             Decision::Accepted => "accepted",
             Decision::Rejected => "REJECTED",
@@ -246,6 +253,10 @@ fn in_words(args: &Args, report: &Report) -> String {
         if let Some(finding) = verdict.findings.first() {
             let _ =
                 writeln!(out, "  margin {:.3} (1 and more holds)", finding.margin_permille as f64 / 1000.0);
+        }
+        if !not_measured.is_empty() {
+            let words: Vec<&str> = not_measured.iter().map(|resource| resource.words()).collect();
+            let _ = writeln!(out, "  not measured, so nothing is said of it: {}", words.join(", "));
         }
         let near: Vec<String> = verdict
             .agrees_with
@@ -263,6 +274,14 @@ fn in_words(args: &Args, report: &Report) -> String {
                 "  its int32 rate beside its fp32 rate is not that of the claimed architecture"
             );
         }
+    }
+    for PassedOver { file, columns } in &report.passed_over {
+        let columns = inert_line(&columns.join(", "));
+        let _ = writeln!(
+            out,
+            "\nnot compared  {}\n  columns that look like figures and are none by name or unit (docs/STANDING.md): {columns}",
+            inert_line(file)
+        );
     }
     for refused in &report.refused {
         let _ =
@@ -285,8 +304,6 @@ fn in_words(args: &Args, report: &Report) -> String {
 
 #[cfg(test)]
 mod tests {
-    use gangline_rules::classify::Resource;
-
     use super::*;
 
     fn classify(text: &str, claim: Option<&str>) -> Report {
@@ -321,6 +338,16 @@ mod tests {
     }
 
     #[test]
+    fn what_was_not_measured_or_not_understood_is_told_beside_the_verdict() {
+        let table = "name,memory_gb,fp32_tflops\nGeForce RTX 4090,24,12\n";
+        let report = classify(table, None);
+        let line = &report.measurements[0];
+        assert_eq!(line.verdict.decision, Decision::Accepted, "its memory is right");
+        assert_eq!(line.not_measured, [Resource::Bandwidth, Resource::Fp32]);
+        assert_eq!(report.passed_over[0].columns, ["fp32_tflops"]);
+    }
+
+    #[test]
     fn an_over_claim_is_rejected_and_what_it_is_is_named() {
         let table = "name,memory_gb,memory_bandwidth_gb_s,single_float_performance_gflop_s\n\
             GeForce RTX 3060 12 GB,12,360,12740\n";
@@ -328,6 +355,7 @@ mod tests {
         let verdict = &report.measurements[0].verdict;
         assert_eq!((verdict.decision, verdict.decided_by), (Decision::Rejected, Some(Resource::Fp32)));
         assert!(verdict.agrees_with.iter().any(|a| a.profile == "GeForce RTX 3060 12 GB" && a.agrees));
+        assert!(report.measurements[0].not_measured.is_empty() && report.passed_over.is_empty());
         assert!(report.summary.all.over_claims > 100);
         assert_eq!(report.summary.all.over_claims_accepted, 0);
         assert_eq!(classify(table, None).measurements[0].verdict.decision, Decision::Accepted);

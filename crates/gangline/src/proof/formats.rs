@@ -3,7 +3,10 @@
 //!
 //! Refuses whatever it does not understand, with the place. Knows no verdicts.
 
-use std::path::{Path, PathBuf};
+use std::{
+    borrow::Cow,
+    path::{Path, PathBuf},
+};
 
 use anyhow::Context;
 use gangline_rules::{
@@ -60,6 +63,17 @@ pub struct Loaded {
     pub figures: Vec<(String, Figures)>,
     /// Files of a folder that could not be read.
     pub refused: Vec<Refused>,
+    /// Columns of tables that look like figures and are not compared.
+    pub passed_over: Vec<PassedOver>,
+}
+
+/// Columns of a table that look like figures we compare and are none by name.
+#[derive(Clone, Debug, PartialEq, serde::Serialize)]
+pub struct PassedOver {
+    /// The file.
+    pub file: String,
+    /// The columns.
+    pub columns: Vec<String>,
 }
 
 impl Loaded {
@@ -136,16 +150,21 @@ fn read(path: &Path, loaded: &mut Loaded) -> anyhow::Result<()> {
         anyhow::bail!("it has {length} bytes; at most {FILE_BYTES_MAX} are read");
     }
     let bytes = std::fs::read(path).context("it cannot be read")?;
-    // Driver names in logs come in any encoding; they are labels.
-    let text = String::from_utf8_lossy(&bytes);
+    let text = decoded(&bytes);
     let file = path.display().to_string();
     let text = text.trim_start_matches('\u{feff}');
+    let mut add = |table: tables::Table| {
+        loaded.figures.extend(table.rows.into_iter().map(|f| (file.clone(), f)));
+        if !table.passed_over.is_empty() {
+            loaded.passed_over.push(PassedOver { file: file.clone(), columns: table.passed_over });
+        }
+    };
     match text.trim_start().chars().next() {
         None => anyhow::bail!("it is empty"),
         Some('{' | '[') => {
             let value: Value = serde_json::from_str(text).context("it begins like JSON and is not")?;
             if tables::is_rows(&value) {
-                loaded.figures.extend(tables::json(&value)?.into_iter().map(|f| (file.clone(), f)));
+                add(tables::json(&value)?);
             } else {
                 loaded.renders.extend(times(&value)?.into_iter().map(|r| (file.clone(), r)));
             }
@@ -153,9 +172,21 @@ fn read(path: &Path, loaded: &mut Loaded) -> anyhow::Result<()> {
         Some(_) if clpeak::is_log(text) => {
             loaded.figures.extend(clpeak::read(text)?.into_iter().map(|f| (file.clone(), f)));
         }
-        Some(_) => loaded.figures.extend(tables::separated(text)?.into_iter().map(|f| (file.clone(), f))),
+        Some(_) => add(tables::separated(text)?),
     }
     Ok(())
+}
+
+/// A file's text. What a shell of Windows redirects into a file is UTF-16 with a mark at its start; driver names in logs come
+/// in any encoding, and are labels.
+fn decoded(bytes: &[u8]) -> Cow<'_, str> {
+    let unit: fn([u8; 2]) -> u16 = match bytes {
+        [0xff, 0xfe, ..] => u16::from_le_bytes,
+        [0xfe, 0xff, ..] => u16::from_be_bytes,
+        _ => return String::from_utf8_lossy(bytes),
+    };
+    let units: Vec<u16> = bytes.chunks_exact(2).map(|two| unit([two[0], two[1]])).collect();
+    Cow::Owned(String::from_utf16_lossy(&units))
 }
 
 /// `value` in thousandths of its unit, as a whole number above 0.
@@ -208,11 +239,36 @@ fn times(value: &Value) -> anyhow::Result<Vec<Renders>> {
 mod tests {
     use super::*;
 
-    fn load_text(text: &str) -> anyhow::Result<Loaded> {
+    fn load_bytes(bytes: &[u8]) -> anyhow::Result<Loaded> {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("measurements");
-        std::fs::write(&path, text).unwrap();
+        std::fs::write(&path, bytes).unwrap();
         load(&path)
+    }
+
+    fn load_text(text: &str) -> anyhow::Result<Loaded> {
+        load_bytes(text.as_bytes())
+    }
+
+    #[test]
+    fn a_file_means_the_same_however_it_is_encoded_and_its_lines_end() {
+        let text = "name,fp32,bw\nCard µ,7,8\n";
+        let marked = format!("\u{feff}{text}");
+        let wide = |bytes: fn(u16) -> [u8; 2]| marked.encode_utf16().flat_map(bytes).collect::<Vec<u8>>();
+        let plain = load_text(text).unwrap().figures.remove(0).1;
+        assert_eq!((plain.claim.as_str(), plain.measured.len()), ("Card µ", 2));
+        for bytes in [
+            marked.clone().into_bytes(),
+            text.replace('\n', "\r\n").into_bytes(),
+            wide(u16::to_le_bytes),
+            wide(u16::to_be_bytes),
+        ] {
+            assert_eq!(load_bytes(&bytes).unwrap().figures.remove(0).1, plain, "{bytes:?}");
+        }
+        // Half a character at the end, and bytes that are no text.
+        let whole = wide(u16::to_le_bytes);
+        assert!(load_bytes(&whole[..whole.len() - 3]).is_ok());
+        assert!(load_bytes(&[0xff, 0xfe, 0, 0xd8]).is_err() && load_bytes(&[0xff, 0xfe]).is_err());
     }
 
     #[test]

@@ -1,8 +1,9 @@
 //! `gangline proof`: how well proofs tell GPUs apart, for anybody to compute again: `roc` the error rates,
-//! `classify` the verdicts on measurements of one's own.
+//! `classify` the verdicts on measurements of one's own, `bench` what a device does.
 //!
 //! Knows files and words; what follows from a measurement is decided by the rules.
 
+mod bench;
 mod classify;
 mod clpeak;
 mod formats;
@@ -22,6 +23,9 @@ enum Command {
     /// Compute how often proofs err (a simulation from real measurements), and measure on this machine what
     /// cheats and verification cost.
     Roc(roc::Args),
+    /// Measure one device of this machine: its bits against the processor's, the rate of each part of an epoch over its
+    /// whole memory, and what sharing or spilling would cost a cheat.
+    Bench(bench::Args),
     /// Judge measurements of GPUs: Blender times, clpeak logs, or tables of figures; a file or a folder.
     Classify(classify::Args),
 }
@@ -30,6 +34,7 @@ enum Command {
 pub fn main(args: Args) -> anyhow::Result<()> {
     match args.command {
         Command::Roc(args) => roc::main(&args),
+        Command::Bench(args) => bench::main(&args),
         Command::Classify(args) => classify::main(&args),
     }
 }

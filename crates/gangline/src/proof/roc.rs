@@ -2,7 +2,7 @@
 //!
 //! The rates of over-claims and of honest GPUs are a simulation from real measurements.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::measure;
 use anyhow::Context;
@@ -29,11 +29,25 @@ pub struct Args {
     json: bool,
 }
 
+/// The measures that have goals, in the order in which they are told; what is there to compare with comes after them.
+const NAMES: [&str; 10] = [
+    "over_claim_accepted",
+    "honest_rejected_single",
+    "honest_rejected_two_of_three",
+    "shared_device_accepted",
+    "skip10_accepted",
+    "shortcuts_accepted",
+    "gpu_seconds_per_hour",
+    "verify_cpu_s",
+    "verify_cpu_matrix_s",
+    "transcript_bytes",
+];
+
 /// One measure.
 #[derive(Debug, Serialize)]
 pub struct Row {
     /// Its name; a share unless it ends in a unit.
-    pub name: &'static str,
+    pub name: String,
     /// What was found.
     pub value: f64,
     /// The most it may be; none where it is there to compare with.
@@ -46,15 +60,51 @@ pub struct Row {
 
 impl Row {
     /// A row that holds when its value is no more than its goal.
-    pub fn new(name: &'static str, value: f64, goal: Option<f64>, source: &str) -> Self {
-        Self { name, value, goal, ok: goal.map(|goal| value <= goal), source: source.to_owned() }
+    pub fn new(name: impl Into<String>, value: f64, goal: Option<f64>, source: &str) -> Self {
+        Self { name: name.into(), value, goal, ok: goal.map(|goal| value <= goal), source: source.to_owned() }
     }
 }
 
+/// Measures, and what they are of.
 #[derive(Serialize)]
-struct Report {
-    label: String,
-    rows: Vec<Row>,
+pub struct Report {
+    /// What they are of.
+    pub label: String,
+    /// The measures.
+    pub rows: Vec<Row>,
+}
+
+impl Report {
+    /// Writes the rows to a file and to standard output, as text or as JSON.
+    ///
+    /// # Errors
+    /// If the file cannot be written, or a goal is missed.
+    pub fn finish(self, file: Option<&Path>, as_json: bool) -> anyhow::Result<()> {
+        let json = format!("{}\n", serde_json::to_string_pretty(&self).context("writing the report")?);
+        if let Some(path) = file {
+            std::fs::write(path, &json).with_context(|| format!("could not write {}", path.display()))?;
+        }
+        if as_json {
+            print!("{json}");
+        } else {
+            println!("{}\n", self.label);
+            for row in &self.rows {
+                let goal = row.goal.map_or_else(|| "-".to_owned(), |goal| format!("<= {goal}"));
+                let ok = match row.ok {
+                    Some(true) => "holds",
+                    Some(false) => "MISSED",
+                    None => "to compare",
+                };
+                println!("{:<42} {:>12.6}  goal {goal:<9} {ok}\n    {}", row.name, row.value, row.source);
+            }
+        }
+        let missed: Vec<&str> =
+            self.rows.iter().filter(|row| row.ok == Some(false)).map(|row| row.name.as_str()).collect();
+        if !missed.is_empty() {
+            return Err(Problem::new(format!("goals were missed: {}", missed.join(", "))).into());
+        }
+        Ok(())
+    }
 }
 
 fn share(ppb: Ppb) -> f64 {
@@ -120,42 +170,27 @@ fn simulated() -> Vec<Row> {
     ]
 }
 
+/// Puts the rows that have goals first.
+///
+/// # Errors
+/// If one of them is missing: a report without it would look as if all goals were held.
+fn in_order(rows: &mut [Row]) -> anyhow::Result<()> {
+    if let Some(missing) = NAMES.iter().find(|name| !rows.iter().any(|row| row.name == **name)) {
+        anyhow::bail!("{missing} was not measured");
+    }
+    rows.sort_by_key(|row| NAMES.iter().position(|name| *name == row.name).unwrap_or(NAMES.len()));
+    Ok(())
+}
+
 /// Runs `roc`.
 pub fn main(args: &Args) -> anyhow::Result<()> {
     let mut rows = simulated();
     if !args.simulated_only {
-        let measured = measure::rows(&|doing| eprintln!("measuring: {doing}"))?;
-        // The rows that have goals come first.
-        let compared = rows.split_off(3);
-        rows.extend(measured);
-        rows.extend(compared);
+        rows.extend(measure::rows(&|doing| eprintln!("measuring: {doing}"))?);
+        in_order(&mut rows)?;
     }
     let label = "error rates of proofs; simulated rows are a simulation from real measurements";
-    let report = Report { label: label.to_owned(), rows };
-    let json = format!("{}\n", serde_json::to_string_pretty(&report).context("writing the report")?);
-    if let Some(path) = &args.report {
-        std::fs::write(path, &json).with_context(|| format!("could not write {}", path.display()))?;
-    }
-    if args.json {
-        print!("{json}");
-    } else {
-        println!("{}\n", report.label);
-        for row in &report.rows {
-            let goal = row.goal.map_or_else(|| "-".to_owned(), |goal| format!("<= {goal}"));
-            let ok = match row.ok {
-                Some(true) => "holds",
-                Some(false) => "MISSED",
-                None => "to compare",
-            };
-            println!("{:<42} {:>12.6}  goal {goal:<9} {ok}\n    {}", row.name, row.value, row.source);
-        }
-    }
-    let missed: Vec<&str> =
-        report.rows.iter().filter(|row| row.ok == Some(false)).map(|row| row.name).collect();
-    if !missed.is_empty() {
-        return Err(Problem::new(format!("goals were missed: {}", missed.join(", "))).into());
-    }
-    Ok(())
+    Report { label: label.to_owned(), rows }.finish(args.report.as_deref(), args.json)
 }
 
 #[cfg(test)]
@@ -166,7 +201,20 @@ mod tests {
     fn simulated_rows_hold_their_goals_and_say_what_they_are() {
         let rows = simulated();
         assert!(rows.iter().all(|row| row.source.starts_with("simulated") && row.ok != Some(false)));
-        let names: Vec<&str> = rows.iter().map(|row| row.name).take(3).collect();
-        assert_eq!(names, ["over_claim_accepted", "honest_rejected_single", "honest_rejected_two_of_three"]);
+        let names: Vec<&str> = rows.iter().map(|row| row.name.as_str()).take(3).collect();
+        assert_eq!(names, NAMES[..3]);
+    }
+
+    #[test]
+    fn a_report_has_every_goal_in_its_place_or_is_none() {
+        let mut rows = simulated();
+        assert!(
+            in_order(&mut rows).unwrap_err().to_string().contains("shared_device_accepted was not measured")
+        );
+        rows.extend(NAMES[3..].iter().rev().map(|name| Row::new(*name, 0.0, Some(0.0), "made up")));
+        in_order(&mut rows).unwrap();
+        let names: Vec<&str> = rows.iter().map(|row| row.name.as_str()).collect();
+        assert_eq!(names[..NAMES.len()], NAMES);
+        assert!(rows[NAMES.len()..].iter().all(|row| row.goal.is_none()));
     }
 }

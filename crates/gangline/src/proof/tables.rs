@@ -4,6 +4,8 @@
 //!
 //! Knows columns and units; not what the figures are worth.
 
+use std::collections::BTreeSet;
+
 use anyhow::Context;
 use gangline_rules::classify::{Measured, Resource, vectors::Source};
 use serde_json::Value;
@@ -29,8 +31,38 @@ const COLUMNS: [(&str, Resource, f64, bool); 11] = [
 /// Columns that name what a row is claimed to be, the first of them that a row has.
 const CLAIMS: [&str; 5] = ["claim", "claimed", "name", "device", "model"];
 
+/// What a column's name holds that is a figure of a kind we compare, by another name or in another unit.
+const LIKE_FIGURES: [&str; 7] = ["memory", "vram", "bandwidth", "flop", "fp32", "int32", "iop"];
+
 fn is_column(name: &str) -> bool {
     COLUMNS.iter().any(|(column, ..)| *column == name)
+}
+
+/// Whether anything is read from a column with this name.
+fn is_read(name: &str) -> bool {
+    is_column(name) || CLAIMS.contains(&name)
+}
+
+/// A table as it was read.
+#[derive(Debug)]
+pub struct Table {
+    /// Its rows.
+    pub rows: Vec<Figures>,
+    /// Columns that look like figures we compare and are none by name: whoever reads a verdict must know that they had no
+    /// part in it.
+    pub passed_over: Vec<String>,
+}
+
+impl Table {
+    fn new<'a>(rows: Vec<Figures>, columns: impl Iterator<Item = &'a str>) -> Self {
+        let mut passed_over: Vec<String> = columns
+            .filter(|name| !is_column(name) && LIKE_FIGURES.iter().any(|part| name.contains(part)))
+            .map(str::to_owned)
+            .collect();
+        passed_over.sort();
+        passed_over.dedup();
+        Self { rows, passed_over }
+    }
 }
 
 /// Whether a JSON value is a table: an array, or an object that holds one under `rows`.
@@ -47,31 +79,40 @@ fn rows(value: &Value) -> Option<&Vec<Value>> {
 }
 
 /// Rows of JSON objects.
-pub fn json(value: &Value) -> anyhow::Result<Vec<Figures>> {
+pub fn json(value: &Value) -> anyhow::Result<Table> {
     let rows = rows(value).context("expected an array of rows")?;
     if rows.is_empty() {
         anyhow::bail!("the table has no rows");
     }
-    rows.iter()
-        .enumerate()
-        .map(|(at, row)| {
-            let Value::Object(row) = row else { anyhow::bail!("row {at} is not an object") };
-            let fields = row.iter().filter(|(_, value)| !value.is_null()).map(|(name, value)| {
+    let (mut read, mut columns) = (vec![], BTreeSet::new());
+    for (at, row) in rows.iter().enumerate() {
+        let Value::Object(row) = row else { anyhow::bail!("row {at} is not an object") };
+        let fields: Vec<(String, String)> = row
+            .iter()
+            .filter(|(_, value)| !value.is_null())
+            .map(|(name, value)| {
                 let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
                 (name.to_ascii_lowercase(), text)
-            });
-            figures(format!("row {at}"), &fields.collect::<Vec<_>>())
-        })
-        .collect()
+            })
+            .collect();
+        read.push(figures(format!("row {at}"), &fields)?);
+        columns.extend(fields.into_iter().map(|(name, _)| name));
+    }
+    Ok(Table::new(read, columns.iter().map(String::as_str)))
 }
 
 /// Lines of fields separated by tabs or commas, the first of them a header.
-pub fn separated(text: &str) -> anyhow::Result<Vec<Figures>> {
+pub fn separated(text: &str) -> anyhow::Result<Table> {
     let mut lines = text.lines().enumerate().filter(|(_, l)| !l.trim().is_empty() && !l.starts_with('#'));
     let (_, header) = lines.next().context("it has no header")?;
     let tabs = header.contains('\t');
     let header: Vec<String> =
         split(header, tabs).iter().map(|name| name.trim().to_ascii_lowercase()).collect();
+    if let Some(twice) =
+        header.iter().enumerate().find(|(at, name)| is_read(name) && header[..*at].contains(name))
+    {
+        anyhow::bail!("its first line names {:?} twice", twice.1);
+    }
     if !header.iter().any(|name| is_column(name)) {
         let known: Vec<&str> = COLUMNS.iter().map(|(name, ..)| *name).collect();
         anyhow::bail!("its first line has no column of figures; known are {}", known.join(", "));
@@ -90,7 +131,7 @@ pub fn separated(text: &str) -> anyhow::Result<Vec<Figures>> {
     if rows.is_empty() {
         anyhow::bail!("the table has no rows");
     }
-    Ok(rows)
+    Ok(Table::new(rows, header.iter().map(String::as_str)))
 }
 
 /// Fields of a line; a field with commas stands in double quotes.
@@ -145,7 +186,7 @@ mod tests {
         }]);
         let table = "name,memory_size_gb,memory_bandwidth_gb_s,single_float_performance_gflop_s\n\
             \"GeForce RTX 4090\",24,1010,82580\n";
-        let (one, other) = (json(&rows).unwrap(), separated(table).unwrap());
+        let (one, other) = (json(&rows).unwrap().rows, separated(table).unwrap().rows);
         assert_eq!(one[0].measured, other[0].measured);
         assert_eq!((one[0].source, one[0].claim.as_str()), (Source::Published, "GeForce RTX 4090"));
         let memory = Measured { resource: Resource::Memory, value: 24 * 1024 };
@@ -154,9 +195,19 @@ mod tests {
 
     #[test]
     fn a_claim_may_stand_beside_the_name() {
-        let found = separated("name\tclaim\tfp32\tbw\tint32\nA\tB, larger\t7\t8\t-\n").unwrap();
+        let found = separated("name\tclaim\tfp32\tbw\tint32\nA\tB, larger\t7\t8\t-\n").unwrap().rows;
         assert_eq!((found[0].claim.as_str(), found[0].source), ("B, larger", Source::Peaks));
         assert_eq!(found[0].measured.len(), 2);
+    }
+
+    #[test]
+    fn figures_in_other_units_are_told_and_not_taken_for_ours() {
+        let table =
+            separated("name,memory_gb,FP32_TFLOPS,bandwidth_gbps,launched\r\nA,24,82,1010,2022\r\n").unwrap();
+        assert_eq!(table.passed_over, ["bandwidth_gbps", "fp32_tflops"]);
+        assert_eq!(table.rows[0].measured.len(), 1);
+        let rows = serde_json::json!([{"name": "A", "fp32": 7, "vram_mb": 5}, {"name": "B", "fp32": 7}]);
+        assert_eq!(json(&rows).unwrap().passed_over, ["vram_mb"]);
     }
 
     #[test]
@@ -173,6 +224,8 @@ mod tests {
         check("name,fp32\n,1\n", "names nothing");
         check("name,fp32\nA,\n", "holds no figure");
         check("name,fp32,fp32_mflops\nA,1,2\n", "two figures for its fp32 rate");
+        check("name,fp32,FP32\nA,1,2\n", "names \"fp32\" twice");
+        check("name,name,fp32\nA,B,2\n", "names \"name\" twice");
         assert!(json(&serde_json::json!([1])).is_err());
         assert!(json(&serde_json::json!([])).is_err());
     }

@@ -258,7 +258,7 @@ pub async fn ok(response: reqwest::Response) -> anyhow::Result<reqwest::Response
     }
     let said = read(response, 1 << 16).await.unwrap_or_default();
     if let Ok(body) = serde_json::from_slice::<ErrorBody>(&said) {
-        return Err(ClientError::Refused { status: status.as_u16(), body }.into());
+        return Err(ClientError::Refused { status: status.as_u16(), body: Box::new(body) }.into());
     }
     // The last line of a Python traceback is the one that says what happened.
     let said = String::from_utf8_lossy(&said);

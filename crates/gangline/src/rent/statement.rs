@@ -9,7 +9,10 @@ use anyhow::Context;
 use gangline_rules::snapshot;
 use gangline_types::{GpuId, MicroCredits, public::PublicSnapshot};
 use gangline_wire::{
-    api::account::{Statement, StatementQuery},
+    api::{
+        account::{Statement, StatementQuery},
+        public::EntriesQuery,
+    },
     endpoints::{AccountStatement, PublicSnapshotByPeriod},
 };
 use gangline_worker::client::Client;
@@ -26,14 +29,18 @@ pub struct Args {
     /// At most this many periods, up to 200 [default: the newest 24].
     #[arg(long, value_name = "PERIODS", value_parser = clap::value_parser!(u32).range(1..=200))]
     limit: Option<u32>,
+    /// Of the period --from, only lines of GPUs after this one.
+    #[arg(long, value_name = "GPU", requires = "from")]
+    after: Option<GpuId>,
 }
 
 pub async fn run(client: &Client, output: Output, args: &Args) -> anyhow::Result<()> {
-    let query = StatementQuery { from: args.from, limit: args.limit };
+    let query = StatementQuery { from: args.from, limit: args.limit, after: args.after };
     let statement = client
         .call::<AccountStatement>(&[], &query, &Default::default())
         .await
         .context("could not ask for the statement")?;
+    let head_alone = EntriesQuery { after: None, limit: Some(1) };
     let mut published: BTreeMap<u32, PublicSnapshot> = BTreeMap::new();
     for line in &statement.lines {
         let period = line.snapshot.period;
@@ -41,7 +48,7 @@ pub async fn run(client: &Client, output: Output, args: &Args) -> anyhow::Result
             continue;
         }
         let answer = client
-            .call::<PublicSnapshotByPeriod>(&[&period], &Default::default(), &Default::default())
+            .call::<PublicSnapshotByPeriod>(&[&period], &head_alone, &Default::default())
             .await
             .with_context(|| format!("could not ask for the published snapshot {period}"))?;
         published.insert(period, answer.snapshot);
@@ -84,14 +91,20 @@ fn text(statement: &Statement, periods: usize) -> String {
         ]
     };
     let rows: Vec<_> = statement.lines.iter().map(row).collect();
-    table(&["PERIOD", "FROM", "GPU", "STANDING", "MINUTES", "SHARE"], &rows)
+    let mut out = table(&["PERIOD", "FROM", "GPU", "STANDING", "MINUTES", "SHARE"], &rows)
         + &format!(
-            "Season {}: {} credits so far. {} lines of {periods} snapshots, {} credits: each is in its published snapshot.\n",
+            "Season {}: {} credits so far, and {} held for GPUs that are suspect until they are proven again. {} lines of {periods} snapshots, {} credits: each is in its published snapshot.\n",
             statement.season,
             statement.season_total,
+            statement.season_held,
             statement.lines.len(),
             MicroCredits(listed),
-        )
+        );
+    if let Some(next) = statement.next {
+        let after = next.after.map(|gpu| format!(" --after {gpu}")).unwrap_or_default();
+        out += &format!("There are more lines: ask on with --from {}{after}\n", next.from);
+    }
+    out
 }
 
 #[cfg(test)]
@@ -127,7 +140,13 @@ mod tests {
                 StatementLine { snapshot: head.clone(), entry: entry.clone(), inclusion }
             })
             .collect();
-        let statement = Statement { season: 1, season_total: MicroCredits(666), lines };
+        let statement = Statement {
+            season: 1,
+            season_total: MicroCredits(666),
+            season_held: MicroCredits(0),
+            lines,
+            next: None,
+        };
         (statement, BTreeMap::from([(0, head)]))
     }
 

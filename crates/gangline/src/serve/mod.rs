@@ -2,7 +2,7 @@
 //! reference in `docs/CONFIGURATION.md` is made from the same declaration.
 
 mod reference;
-mod settings;
+pub mod settings;
 
 use std::io::Write;
 
@@ -41,6 +41,7 @@ pub fn main(args: Args) -> anyhow::Result<()> {
         std::io::stdout().write_all(reference::markdown().as_bytes())?;
         return Ok(());
     }
+    gangline_server::panics::log();
     let file = args.config.as_deref().map(Settings::read).transpose()?.unwrap_or_default();
     let mut config = args.settings.or(file).into_config()?;
     config.operator_link = args.operator_link;
@@ -79,7 +80,7 @@ async fn run(config: gangline_server::Config, json: bool) -> anyhow::Result<()> 
     if json {
         let line = serde_json::json!({
             "event": "serving", "address": server.address, "origin": server.origin, "operator_link": server.operator_link,
-            "beat_udp": server.beat_udp, "beat_http": server.beat_http,
+            "beat_udp": server.beat_udp, "beat_http": server.beat_http, "replica": server.replica,
         });
         writeln!(out, "{line}")?;
     } else {
@@ -93,7 +94,8 @@ async fn run(config: gangline_server::Config, json: bool) -> anyhow::Result<()> 
     server.run(stop).await.map_err(told)
 }
 
-fn told(error: ServeError) -> anyhow::Error {
+/// A failure of the server's, for people.
+pub fn told(error: ServeError) -> anyhow::Error {
     let hint = error.hint();
     let problem = Problem::new(error.to_string());
     let problem = match hint {

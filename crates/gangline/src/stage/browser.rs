@@ -6,7 +6,10 @@
 use anyhow::{Context, bail, ensure};
 use reqwest::header::{COOKIE, HeaderMap, LOCATION, SET_COOKIE};
 
-use super::html::{self, Form};
+use super::{
+    html::{self, Form},
+    passkey::Passkey,
+};
 
 /// The session's cookie.
 const SESSION: &str = "__Host-gangline";
@@ -48,14 +51,13 @@ impl Browser {
     /// # Errors
     /// When the HTTP client cannot be made.
     pub fn new(origin: &str) -> anyhow::Result<Self> {
-        // Installing it twice is harmless: the first stays.
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let http = reqwest::Client::builder()
-            .redirect(reqwest::redirect::Policy::none())
-            .no_proxy()
-            .timeout(std::time::Duration::from_secs(30))
-            .build()?;
+        let http = gangline_worker::client::http().timeout(std::time::Duration::from_secs(30)).build()?;
         Ok(Self { http, origin: origin.to_owned(), session: None })
+    }
+
+    /// The same person at another server of the same books.
+    pub fn moved_to(&self, origin: &str) -> Self {
+        Self { origin: origin.to_owned(), ..self.clone() }
     }
 
     /// The cookie it holds, if it is signed in.
@@ -171,6 +173,55 @@ impl Browser {
         ensure!(self.session.is_some(), "the link signed nobody in (status {})", page.status);
         ensure!(page.status == 200, "the console answers {}", page.status);
         Ok(page)
+    }
+
+    /// Shows a second factor where the network asks for one: adds a passkey called `name` to the account, and signs in
+    /// with it. Whether it was asked for.
+    ///
+    /// # Errors
+    /// When the passkey is not taken, or does not sign in.
+    pub async fn second_factor(&mut self, name: &str) -> anyhow::Result<bool> {
+        let console = self.get("/console").await?;
+        if console.status != 403 || !console.text.contains("two factors") {
+            return Ok(false);
+        }
+        let page = self.get("/account").await?;
+        let form = page.form("/account/passkeys")?;
+        let origin = html::attribute(&page.text, "data-at").context("passkeys do not work here")?;
+        let asked = self.question(&form, "/account/passkeys/ask").await?;
+        let (mut passkey, answer) = Passkey::make(&asked, &origin, super::fresh_key()?, super::random()?)?;
+        let page = self.press(&form, &[("credential", &answer), ("name", name)]).await?;
+        ensure!(page.status == 200, "the passkey was not taken: status {}", page.status);
+
+        let form = self.get("/signin").await?.form("/signin/passkey")?;
+        let asked = self.question(&form, "/signin/passkey/ask").await?;
+        let answer = passkey.sign(&asked, &origin)?;
+        let page = self.press(&form, &[("credential", &answer)]).await?;
+        ensure!(page.status == 200, "the passkey signed nobody in: status {}", page.status);
+        Ok(true)
+    }
+
+    /// What a passkey's form asks before it is sent.
+    async fn question(&mut self, form: &Form, at: &str) -> anyhow::Result<serde_json::Value> {
+        let asked = self.press(&Form { action: at.to_owned(), ..form.clone() }, &[]).await?;
+        ensure!(asked.status == 200, "no passkey was asked for: status {}", asked.status);
+        serde_json::from_str(&asked.text).context("the question for a passkey cannot be read")
+    }
+
+    /// Takes the passkeys called `name` from the account, as far as they are not its only way in: whether none is left.
+    ///
+    /// # Errors
+    /// When the server cannot be asked.
+    pub async fn forget_passkeys(&mut self, name: &str) -> anyhow::Result<bool> {
+        let mut left = false;
+        let account = self.get("/account").await?;
+        let named = format!("<bdi>{name}</bdi>");
+        for row in account.text.split("<tr>").filter(|row| row.contains(&named)) {
+            for form in html::forms(row).iter().filter(|form| form.action.ends_with("/remove")) {
+                left |= self.press(form, &[]).await?.status != 200;
+            }
+        }
+        Ok(!left)
     }
 
     /// As the operator: makes a new account and gives its one-time link.

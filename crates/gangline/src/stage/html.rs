@@ -115,6 +115,11 @@ pub fn forms(page: &str) -> Vec<Form> {
     found
 }
 
+/// The value of the first attribute of this name.
+pub fn attribute(page: &str, name: &str) -> Option<String> {
+    tags(page).into_iter().find_map(|(_, mut attributes)| attributes.remove(name))
+}
+
 /// Every word of the page that begins with `prefix` and goes on with characters of an id or a path.
 pub fn words(page: &str, prefix: &str) -> Vec<String> {
     let fits = |c: char| c.is_ascii_alphanumeric() || "_-".contains(c);
@@ -149,6 +154,8 @@ mod tests {
         assert_eq!(found[0].action, "/a?x=1&y=2");
         assert_eq!(found[0].fields, [field("csrf", "a\"'&"), field("q", "")]);
         assert_eq!(found[0].buttons, [field("decision", "deny")]);
+        assert_eq!(attribute(page, "maxlength").as_deref(), Some("3"));
+        assert_eq!(attribute(page, "data-at"), None);
     }
 
     #[test]

@@ -3,12 +3,16 @@
 
 use anyhow::{Context, bail};
 use serde_json::Value;
-use std::time::Duration;
+use std::{
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     net::TcpStream,
     time::timeout,
 };
+use tokio_rustls::TlsConnector;
 
 /// Longest wait for an answer.
 const WAIT: Duration = Duration::from_secs(40);
@@ -61,21 +65,52 @@ pub fn bytes(
     [out.as_bytes(), body].concat()
 }
 
-/// Sends these bytes and reads the answer.
+/// Sends these bytes over plain HTTP and reads the answer.
 ///
 /// # Errors
 /// When nobody answers in HTTP.
 pub async fn send(authority: &str, request: &[u8]) -> anyhow::Result<Answer> {
-    match timeout(WAIT, exchange(authority, request)).await {
-        Ok(answer) => answer.with_context(|| format!("could not exchange a request with {authority}")),
-        Err(_) => bail!("{authority} did not answer within {} s", WAIT.as_secs()),
+    send_to(&format!("http://{authority}"), request).await
+}
+
+/// Sends these bytes to a server by its URL, over TLS where that says https, and reads the answer.
+///
+/// # Errors
+/// When nobody answers in HTTP, or their certificate is not believed.
+pub async fn send_to(origin: &str, request: &[u8]) -> anyhow::Result<Answer> {
+    let url = reqwest::Url::parse(origin).with_context(|| format!("{origin} is no URL"))?;
+    match timeout(WAIT, connected(&url, request)).await {
+        Ok(answer) => answer.with_context(|| format!("could not exchange a request with {origin}")),
+        Err(_) => bail!("{origin} did not answer within {} s", WAIT.as_secs()),
     }
 }
 
-async fn exchange(authority: &str, request: &[u8]) -> anyhow::Result<Answer> {
-    let mut stream = TcpStream::connect(authority).await?;
+async fn connected(url: &reqwest::Url, request: &[u8]) -> anyhow::Result<Answer> {
+    let host = url.host_str().context("the URL names no host")?.trim_matches(['[', ']']).to_owned();
+    let port = url.port_or_known_default().context("the URL names no port")?;
+    let stream = TcpStream::connect((host.as_str(), port)).await?;
+    if url.scheme() != "https" {
+        return exchange(stream, request).await;
+    }
+    // One for all: reading the system's authorities takes longer than asking.
+    static TLS: OnceLock<TlsConnector> = OnceLock::new();
+    let connector = match TLS.get() {
+        Some(connector) => connector.clone(),
+        None => {
+            let made = TlsConnector::from(Arc::new(gangline_worker::client::tls()?));
+            TLS.get_or_init(|| made).clone()
+        }
+    };
+    exchange(connector.connect(host.try_into()?, stream).await?, request).await
+}
+
+async fn exchange(mut stream: impl AsyncRead + AsyncWrite + Unpin, request: &[u8]) -> anyhow::Result<Answer> {
     // A server may refuse a body before it has all come, and close: its answer counts.
-    let sent = stream.write_all(request).await;
+    let sent = async {
+        stream.write_all(request).await?;
+        stream.flush().await
+    }
+    .await;
     let mut answer = Vec::new();
     let read = (&mut stream).take(ANSWER_BYTES_MAX).read_to_end(&mut answer).await;
     if answer.is_empty() {

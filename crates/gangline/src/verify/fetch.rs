@@ -1,9 +1,9 @@
-//! Asks the public endpoints, page by page, and keeps what they answered.
+//! Asks the public endpoints, page by page.
 //!
-//! Judges nothing, except that a list which does not move on is refused.
+//! Keeps nothing of what it gave, and judges nothing, except that a list which does not move on is refused.
 
 use gangline_types::{
-    GpuId, Hour, ProofId,
+    GpuId, Hour, MicroCredits, ProofId,
     public::{PublicGpu, PublicProof, PublicSeason, PublicSnapshot, PublicUptime},
 };
 use gangline_wire::{
@@ -11,7 +11,8 @@ use gangline_wire::{
     api::{
         proof::Transcript,
         public::{
-            EntriesQuery, GpusQuery, HOURS_MAX, PAGE_MAX, SnapshotWithEntries, SnapshotsQuery, UptimeQuery,
+            EntriesQuery, GpuPage, GpusQuery, HOURS_MAX, PAGE_MAX, SnapshotWithEntries, SnapshotsQuery,
+            UptimeQuery,
         },
     },
     endpoints::{
@@ -24,7 +25,7 @@ use gangline_worker::client::{Client, ClientError};
 use super::Stopped;
 use crate::problem::{Problem, USAGE};
 
-/// How often everything is asked again where a snapshot is taken meanwhile.
+/// How often sums are asked for where a snapshot is taken meanwhile.
 const TRIES: usize = 3;
 
 /// One GPU with all that is published of it.
@@ -37,16 +38,25 @@ pub struct Gpu {
     pub proofs: Vec<PublicProof>,
 }
 
-/// All that is checked, as of one moment.
-pub struct Everything {
+/// What a GPU is said to have of the season's shares.
+pub struct Sums {
+    /// The GPU.
+    pub gpu: GpuId,
+    /// Paid.
+    pub share: MicroCredits,
+    /// Held.
+    pub held: MicroCredits,
+}
+
+/// What all the rest is looked at in, as of one moment.
+pub struct Frame {
     /// The season.
     pub season: PublicSeason,
-    /// Its snapshots, oldest first.
-    pub snapshots: Vec<SnapshotWithEntries>,
-    /// Every GPU, in the order of ids.
-    pub gpus: Vec<Gpu>,
-    /// Whether no snapshot was taken while the GPUs were asked for: only then their season's sums are
-    /// those of these snapshots.
+    /// Heads of its snapshots, oldest first.
+    pub heads: Vec<PublicSnapshot>,
+    /// Every GPU's sums over them.
+    pub sums: Vec<Sums>,
+    /// Whether no snapshot was taken while the sums were asked for: only then they are those of these snapshots.
     pub settled: bool,
 }
 
@@ -76,27 +86,35 @@ impl Public {
         answer.map_err(|error| could_not_ask::<E>(error))
     }
 
-    /// Season, snapshots and GPUs.
-    pub async fn everything(&self) -> Result<Everything, Stopped> {
+    /// Season, heads of snapshots and sums.
+    pub async fn frame(&self) -> Result<Frame, Stopped> {
         let mut tries = 0;
         loop {
             tries += 1;
             let season = self.ask::<PublicSeasonNow>(&[], &Default::default(), &Default::default()).await?;
             let heads = self.heads().await?;
-            let mut snapshots = Vec::with_capacity(heads.len());
-            for head in &heads {
-                snapshots.push(self.snapshot(head.period).await?);
+            let (mut sums, mut after) = (Vec::new(), None);
+            loop {
+                let page = self.gpus(after).await?;
+                sums.extend(page.gpus.iter().map(|gpu| Sums {
+                    gpu: gpu.id,
+                    share: gpu.season_share,
+                    held: gpu.season_held,
+                }));
+                after = page.next;
+                if after.is_none() {
+                    break;
+                }
             }
-            let gpus = self.gpus(&season, &heads).await?;
             let settled = self.heads().await?.len() == heads.len();
             if settled || tries == TRIES {
-                return Ok(Everything { season, snapshots, gpus, settled });
+                return Ok(Frame { season, heads, sums, settled });
             }
         }
     }
 
     /// One snapshot with every entry of it.
-    async fn snapshot(&self, period: u32) -> Result<SnapshotWithEntries, Stopped> {
+    pub async fn snapshot(&self, period: u32) -> Result<SnapshotWithEntries, Stopped> {
         let mut query = EntriesQuery::default();
         let mut whole: Option<SnapshotWithEntries> = None;
         loop {
@@ -131,23 +149,22 @@ impl Public {
         }
     }
 
-    async fn gpus(&self, season: &PublicSeason, heads: &[PublicSnapshot]) -> Result<Vec<Gpu>, Stopped> {
-        let mut all = Vec::new();
-        let mut query = GpusQuery { limit: Some(PAGE_MAX), ..Default::default() };
-        loop {
-            let page = self.ask::<PublicGpus>(&[], &query, &Default::default()).await?;
-            for public in page.gpus {
-                let hours = self.hours(public.id, season, heads).await?;
-                let none = Default::default();
-                let proofs = self.ask::<PublicGpuProofs>(&[&public.id], &none, &Default::default()).await?;
-                all.push(Gpu { public, hours, proofs });
-            }
-            match page.next {
-                None => return Ok(all),
-                Some(next) if query.after.is_none_or(|after| next > after) => query.after = Some(next),
-                Some(next) => return Err(stuck("GPUs", next)),
-            }
+    /// The page of GPUs after this one; its `next` is after it too.
+    pub async fn gpus(&self, after: Option<GpuId>) -> Result<GpuPage, Stopped> {
+        let query = GpusQuery { limit: Some(PAGE_MAX), after, ..Default::default() };
+        let page = self.ask::<PublicGpus>(&[], &query, &Default::default()).await?;
+        match page.next {
+            Some(next) if after.is_some_and(|after| next <= after) => Err(stuck("GPUs", next)),
+            _ => Ok(page),
         }
+    }
+
+    /// All that is published of a GPU, its hours over these snapshots.
+    pub async fn gpu(&self, public: PublicGpu, frame: &Frame) -> Result<Gpu, Stopped> {
+        let hours = self.hours(public.id, &frame.season, &frame.heads).await?;
+        let none = Default::default();
+        let proofs = self.ask::<PublicGpuProofs>(&[&public.id], &none, &Default::default()).await?;
+        Ok(Gpu { public, hours, proofs })
     }
 
     /// Uptime hours of one GPU from the season's start to its last snapshot.

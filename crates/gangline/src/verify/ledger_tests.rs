@@ -1,13 +1,11 @@
 //! Tests of the ledger's check: what agrees, and that each way to differ is named.
 
 use gangline_types::{
-    AdapterKind, Backend, Hour, Label, Minute, Profile, Text, UnixSeconds, UptimeHour,
-    public::{PublicGpu, PublicSeason},
+    AdapterKind, Backend, Hour, Label, Minute, Profile, Text, UnixSeconds, UptimeHour, public::PublicGpu,
 };
 use gangline_wire::api::public::SnapshotWithEntries;
 
 use super::*;
-use crate::verify::fetch::Gpu;
 
 fn gpu(n: u8) -> GpuId {
     GpuId::from_bytes([n; 16])
@@ -43,7 +41,17 @@ fn public(n: u8, share: u64) -> PublicGpu {
         last_proof_at: UnixSeconds(0),
         uptime_minutes_day: 0,
         season_share: MicroCredits(share),
+        season_held: MicroCredits(0),
+        claimed_model: Text::default(),
     }
+}
+
+/// What a network publishes.
+struct Everything {
+    season: PublicSeason,
+    snapshots: Vec<SnapshotWithEntries>,
+    gpus: Vec<Gpu>,
+    settled: bool,
 }
 
 /// Two GPUs over two periods: one up all the time, one in half of the first.
@@ -86,7 +94,23 @@ fn seen() -> Everything {
 
 fn checked(seen: &Everything) -> (Result<(), Difference>, Counts, Vec<String>) {
     let (mut counts, mut notes) = (Counts::default(), Vec::new());
-    let result = check(seen, &Proven::default(), &mut counts, &mut notes);
+    let sums = |gpu: &Gpu| {
+        let (share, held) = (gpu.public.season_share, gpu.public.season_held);
+        Sums { gpu: gpu.public.id, share, held }
+    };
+    let frame = Frame {
+        season: seen.season.clone(),
+        heads: seen.snapshots.iter().map(|taken| taken.snapshot.clone()).collect(),
+        sums: seen.gpus.iter().map(sums).collect(),
+        settled: seen.settled,
+    };
+    let mut ledger = Ledger::new(&frame);
+    seen.gpus.iter().for_each(|gpu| ledger.add(gpu, &mut counts));
+    let mut taken = seen.snapshots.iter();
+    let proven = Proven::default();
+    let result = taken
+        .try_for_each(|taken| ledger.snapshot(taken, &proven, &mut counts))
+        .and_then(|()| ledger.end(&frame, &counts, &mut notes));
     (result, counts, notes)
 }
 
@@ -138,4 +162,27 @@ fn sums_are_not_compared_while_they_move() {
     let (result, _, notes) = checked(&moving);
     assert_eq!(result, Ok(()));
     assert!(notes[0].contains("not compared"), "{notes:?}");
+}
+
+#[test]
+fn numbers_come_back_from_their_runs_and_steady_ones_take_two_bytes() {
+    let check = |numbers: &[u32], bytes: usize| {
+        let mut runs = Runs::of(numbers.iter().copied());
+        assert_eq!(runs.bytes.len(), bytes);
+        let back: Vec<u32> = numbers.iter().map(|_| runs.next()).collect();
+        assert_eq!(back, numbers);
+        assert_eq!([runs.next(), runs.next()], [0, 0], "after the last");
+    };
+    check(&[], 0);
+    check(&[60; 100], 2);
+    check(&[60; 2_160], 3);
+    check(&[60, 60, 0, 0, 17, 60], 8);
+    check(&[0, 127, 128, 1_440, u32::MAX], 2 + 2 + 3 + 3 + 6);
+}
+
+#[test]
+fn hours_out_of_order_are_counted_all_the_same() {
+    let mut turned = seen();
+    turned.gpus[0].hours.reverse();
+    assert_eq!(checked(&turned).0, Ok(()));
 }

@@ -1,14 +1,21 @@
-//! `gangline verify`: asks a network for what it publishes and computes it again: every proof, the
+//! `gangline verify`: asks a network for what it publishes and computes it again: every proof, every epoch, the
 //! minutes of every GPU, the weights, shares and roots of every snapshot, and the chain they form.
+//!
+//! GPUs come one by one and snapshots one by one. Kept are: of each GPU its minutes in each period as lengths of runs and its sums; of each
+//! proof, epoch and entry of the log what others are compared with. The largest of the rest is one snapshot.
 //!
 //! Has no key and no account: it sees what anybody sees. Three answers are kept apart: it agrees (exit
 //! code 0), it differs and this is the first place (1), it could not be asked (2).
 
+mod epochs;
 mod fetch;
 mod ledger;
+mod logged;
 mod one;
 mod proofs;
+mod saved;
 mod uptime;
+mod verdicts;
 
 use std::{path::PathBuf, time::Duration};
 
@@ -112,8 +119,18 @@ pub struct Counts {
     pub entries: usize,
     /// Transcripts verified.
     pub proofs: usize,
+    /// Of them those that carry a signature, which was verified too.
+    pub proofs_signed: usize,
     /// Proofs that were not answered, so that there is nothing to verify.
     pub proofs_unanswered: usize,
+    /// Epochs' transcripts verified.
+    pub epochs: usize,
+    /// Of them those at a moment of the machine's own, whose beacon no log entry carries.
+    pub epochs_own_bell: usize,
+    /// Epochs that were not answered.
+    pub epochs_missed: usize,
+    /// Bells in the log, each made again.
+    pub bells: usize,
     /// Minutes of uptime counted again.
     pub minutes: u64,
     /// Minutes whose beats came after the snapshot of their period; they are uptime and earn nothing.
@@ -185,8 +202,9 @@ pub fn main(args: Args) -> anyhow::Result<()> {
 fn text(report: &Report<'_>) -> String {
     let counts = report.checked;
     let mut out = format!(
-        "{} proofs verified, {} not answered\n{} minutes of {} GPUs counted\n{} snapshots with {} entries recomputed, {} credits shared\n",
+        "{} proofs verified ({} of them signed), {} not answered\n{} minutes of {} GPUs counted\n{} snapshots with {} entries recomputed, {} credits shared\n",
         counts.proofs,
+        counts.proofs_signed,
         counts.proofs_unanswered,
         counts.minutes,
         counts.gpus,
@@ -194,6 +212,12 @@ fn text(report: &Report<'_>) -> String {
         counts.entries,
         gangline_types::MicroCredits(counts.shared),
     );
+    if counts.epochs + counts.epochs_missed > 0 {
+        out += &format!(
+            "{} epochs verified ({} of them at a machine's own bell), {} not answered; {} bells of the log made again\n",
+            counts.epochs, counts.epochs_own_bell, counts.epochs_missed, counts.bells
+        );
+    }
     for note in report.notes {
         out += &format!("note: {}\n", inert_line(note));
     }
@@ -228,17 +252,32 @@ async fn check_once(
     counts: &mut Counts,
     notes: &mut Vec<String>,
 ) -> Result<(), Stopped> {
-    let seen = public.everything().await?;
-    counts.gpus = seen.gpus.len();
+    let frame = public.frame().await?;
+    let mut ledger = ledger::Ledger::new(&frame);
     let mut proven = proofs::Proven::default();
-    for gpu in &seen.gpus {
-        proofs::check_gpu(public, gpu, which, &mut proven, counts).await?;
-    }
-    for snapshot in &seen.snapshots {
-        for entry in &snapshot.entries {
-            proofs::check_entry(public, &snapshot.snapshot, entry, which, &mut proven, counts).await?;
+    let mut verdicts = verdicts::Verdicts::new(public, which);
+    let mut after = None;
+    loop {
+        let page = public.gpus(after).await?;
+        for gpu in page.gpus {
+            let gpu = public.gpu(gpu, &frame).await?;
+            counts.gpus += 1;
+            ledger.add(&gpu, counts);
+            verdicts.take(gpu, &mut proven, counts).await?;
+        }
+        after = page.next;
+        if after.is_none() {
+            break;
         }
     }
-    ledger::check(&seen, &proven, counts, notes)?;
+    verdicts.end(&mut proven, counts).await?;
+    for head in &frame.heads {
+        let taken = public.snapshot(head.period).await?;
+        for entry in &taken.entries {
+            verdicts.entry(&taken.snapshot, entry, &mut proven, counts).await?;
+        }
+        ledger.snapshot(&taken, &proven, counts)?;
+    }
+    ledger.end(&frame, counts, notes)?;
     Ok(())
 }

@@ -1,6 +1,7 @@
 //! `gangline verify proof`: one transcript, from a file or a network, judged here and now.
 //!
-//! From a file it asks nobody. Judges epoch proofs with their signature, and the matrix proofs of older books.
+//! From a file it asks nobody. Judges epoch proofs and joining (matrix) proofs with their signature. Matrix proofs of older
+//! books have none, which is said.
 
 use std::{io::Read, path::Path};
 
@@ -19,6 +20,9 @@ use crate::{
 
 /// The largest transcript: a matrix proof's opening of 16 MiB as text, and then some.
 const BYTES_MAX: u64 = 24 << 20;
+
+/// Where there are transcripts.
+const DOWNLOAD: &str = "download one from the page of a GPU, or with --from URL and a proof's id";
 
 /// What `verify proof` is asked.
 #[derive(Debug, clap::Args)]
@@ -74,9 +78,10 @@ pub fn main(args: &Args) -> anyhow::Result<()> {
         Some(url) => fetched(url, &args.what)?,
         None => {
             let text = read(Path::new(&args.what))?;
-            serde_json::from_slice(&text).map_err(|e| {
-                Problem::usage(format!("{} is no transcript: {e}", inert_line(&args.what)))
-                    .hint("download one from the page of a GPU, or with --from URL and a proof's id")
+            // Some editors put a mark at the start of what they save.
+            let text = text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&text);
+            serde_json::from_slice(text).map_err(|e| {
+                Problem::usage(format!("{} is no transcript: {e}", inert_line(&args.what))).hint(DOWNLOAD)
             })?
         }
     };
@@ -144,7 +149,11 @@ fn judge(mut value: Value) -> anyhow::Result<Judged> {
         value = inner.take();
     }
     if value.get("format").is_some() {
-        let transcript = epoch::Transcript::parse(&serde_json::to_vec(&value)?).map_err(unreadable)?;
+        let parsed = epoch::Transcript::parse(&serde_json::to_vec(&value)?);
+        let transcript = parsed.map_err(|faulty| match faulty {
+            epoch::Faulty::Unreadable(why) => unreadable(why),
+            other => unreadable(other),
+        })?;
         return Ok(epoch_judged(&transcript));
     }
     let transcript: Transcript = serde_json::from_value(value).map_err(unreadable)?;
@@ -152,7 +161,9 @@ fn judge(mut value: Value) -> anyhow::Result<Judged> {
 }
 
 fn unreadable(why: impl std::fmt::Display) -> anyhow::Error {
-    Problem::usage(format!("this cannot be read as a transcript: {}", inert_line(&why.to_string()))).into()
+    Problem::usage(format!("this cannot be read as a transcript: {}", inert_line(&why.to_string())))
+        .hint(DOWNLOAD)
+        .into()
 }
 
 fn epoch_judged(transcript: &epoch::Transcript) -> Judged {
@@ -181,37 +192,36 @@ fn epoch_judged(transcript: &epoch::Transcript) -> Judged {
 }
 
 fn matrix_judged(transcript: &Transcript) -> Judged {
-    let result = gangline_proof::verify(
-        &transcript.challenge,
-        &transcript.commitment,
-        &transcript.nonce,
-        &transcript.opening,
-    );
-    let shown = result.as_ref().map_or_else(
-        |_| Shown::default(),
-        |shown| Shown {
-            memory_bytes: shown.memory_bytes,
-            macs: shown.macs,
-            rows_opened: shown.rows_opened,
-            ..Shown::default()
-        },
-    );
-    let fault = result.err();
-    Judged {
+    let Transcript { challenge, commitment, nonce, opening, .. } = transcript;
+    let judged = |shown, fault: Option<(&'static str, String)>| Judged {
         kind: "matrix",
         gpu: transcript.gpu,
         holds: fault.is_none(),
-        code: fault.as_ref().map(gangline_proof::Rejection::code),
-        why: fault.map(|fault| fault.to_string()),
-        signed: false,
+        code: fault.as_ref().map(|(code, _)| *code),
+        why: fault.map(|(_, why)| why),
+        signed: transcript.signed.is_some(),
         shown,
+    };
+    if let Err(why) = transcript.check_signature() {
+        return judged(Shown::default(), Some((why.code(), why.to_string())));
+    }
+    match gangline_proof::verify(challenge, commitment, nonce, opening) {
+        Err(why) => judged(Shown::default(), Some((why.code(), why.to_string()))),
+        Ok(shown) => {
+            let (memory_bytes, macs, rows_opened) = (shown.memory_bytes, shown.macs, shown.rows_opened);
+            judged(Shown { memory_bytes, macs, rows_opened, ..Shown::default() }, None)
+        }
     }
 }
 
 fn text(judged: &Judged) -> String {
     let shown = &judged.shown;
     let mut out = format!("The {} proof of {} holds", judged.kind, judged.gpu);
-    out += if judged.signed { " and is signed by this GPU's key.\n" } else { "; it carries no signature.\n" };
+    out += if judged.signed {
+        " and is signed by this GPU's key.\n"
+    } else {
+        "; it carries no signature, so whose it is, is the network's word.\n"
+    };
     if judged.kind == "epoch" {
         out += &format!(
             "  {} bytes of memory held to the end, {} blocks of 64 bytes read one after another\n  {} steps of arithmetic on four words\n",

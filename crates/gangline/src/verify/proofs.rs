@@ -13,7 +13,12 @@ use gangline_types::{
 };
 use gangline_wire::api::proof::Transcript;
 
-use super::{Counts, Difference, Stopped, Which, fetch::Gpu, fetch::Public};
+use super::{
+    Counts, Difference, Stopped, Which,
+    epochs::Rates,
+    fetch::{Gpu, Public},
+    logged::{Logged, Verdict},
+};
 
 /// A network publishes at least this many proofs of a GPU; where fewer are listed, these are all.
 const LISTED_PROOFS_MIN: usize = 50;
@@ -36,26 +41,36 @@ pub struct Checked {
 pub struct Proven {
     /// By proof.
     pub checked: BTreeMap<ProofId, Checked>,
+    of_gpu: BTreeMap<GpuId, Vec<ProofId>>,
     beacons: BTreeMap<Hash, ProofId>,
+    /// What GPUs' epochs say of the rate that each is paid for, where that is anything.
+    pub rates: BTreeMap<GpuId, Rates>,
     /// Of these GPUs every proof was verified.
     complete: std::collections::BTreeSet<GpuId>,
 }
 
+/// How many of a GPU's listed proofs are verified, the newest first.
+pub fn most(which: Which) -> usize {
+    match which {
+        Which::All => usize::MAX,
+        Which::Newest => 1,
+        Which::None => 0,
+    }
+}
+
 /// Verifies the proofs listed of one GPU.
 pub async fn check_gpu(
-    public: &Public,
+    (public, which): (&Public, Which),
+    logged: &Logged,
     gpu: &Gpu,
-    which: Which,
     proven: &mut Proven,
     counts: &mut Counts,
 ) -> Result<(), Stopped> {
-    let most = match which {
-        Which::All => usize::MAX,
-        Which::Newest => 1,
-        Which::None => return Ok(()),
-    };
-    for listed in gpu.proofs.iter().take(most) {
-        let Some(transcript) = public.transcript(listed.id).await? else {
+    for listed in gpu.proofs.iter().take(most(which)) {
+        let transcript = public.transcript(listed.id).await?;
+        let published = Verdict::published(gpu.public.id, listed.accepted, transcript.as_ref());
+        logged.check_verdict("proof", listed.id, published)?;
+        let Some(transcript) = transcript else {
             if listed.accepted {
                 let name = format!("proof {} of {}, transcript", listed.id, gpu.public.id);
                 return Err(Difference::new(name, "a transcript, for it was accepted", "none").into());
@@ -72,49 +87,60 @@ pub async fn check_gpu(
     Ok(())
 }
 
-/// Verifies the proof that an entry of a snapshot names, and that it carries the entry.
-pub async fn check_entry(
+/// Verifies a proof that a snapshot's entry of this GPU names, and that is not among those listed. One that was never answered has
+/// nothing to verify: it can decide a standing too.
+pub async fn check_older(
     public: &Public,
-    head: &PublicSnapshot,
-    entry: &PublicEntry,
-    which: Which,
+    logged: &Logged,
+    (gpu, proof): (GpuId, ProofId),
     proven: &mut Proven,
     counts: &mut Counts,
 ) -> Result<(), Stopped> {
+    let transcript = public.transcript(proof).await?;
+    let accepted = transcript.as_ref().is_some_and(|whole| whole.accepted);
+    logged.check_verdict("proof", proof, Verdict::published(gpu, accepted, transcript.as_ref()))?;
+    if let Some(transcript) = transcript {
+        check_transcript(proof, &transcript, proven, counts)?;
+    }
+    Ok(())
+}
+
+/// Whether the proof that an entry of a snapshot names carries the entry.
+pub fn check_entry(
+    head: &PublicSnapshot,
+    entry: &PublicEntry,
+    which: Which,
+    proven: &Proven,
+) -> Result<(), Difference> {
     let name =
         |field: &str| format!("snapshot {} of season {}, {}, {field}", head.period, head.season, entry.gpu);
+    if which == Which::None {
+        return Ok(());
+    }
     let Some(proof) = entry.proof else {
         if entry.standing == Standing::Proven {
-            return Err(Difference::new(name("proof"), "the proof it stands on", "none").into());
+            return Err(Difference::new(name("proof"), "the proof it stands on", "none"));
         }
         return Ok(());
     };
-    if which == Which::All && !proven.checked.contains_key(&proof) {
-        let Some(transcript) = public.transcript(proof).await? else {
-            // A proof that was never answered can decide a standing too, but not a proven one.
-            if entry.standing == Standing::Proven {
-                return Err(
-                    Difference::new(name("proof"), format!("the transcript of {proof}"), "none").into()
-                );
-            }
-            return Ok(());
-        };
-        check_transcript(proof, &transcript, proven, counts)?;
-    }
-    let Some(checked) = proven.checked.get(&proof) else { return Ok(()) };
+    let Some(checked) = proven.checked.get(&proof) else {
+        if which == Which::All && entry.standing == Standing::Proven {
+            return Err(Difference::new(name("proof"), format!("the transcript of {proof}"), "none"));
+        }
+        return Ok(());
+    };
     if checked.gpu != entry.gpu {
         return Err(Difference::new(
             name("proof"),
             format!("a proof of {}", entry.gpu),
             format!("one of {}", checked.gpu),
-        )
-        .into());
+        ));
     }
     if checked.judged_at > head.taken_at {
         let found = format!("{proof}, judged at {}", checked.judged_at);
-        return Err(Difference::new(name("proof"), format!("one judged by {}", head.taken_at), found).into());
+        return Err(Difference::new(name("proof"), format!("one judged by {}", head.taken_at), found));
     }
-    if entry.standing == Standing::Proven {
+    if entry.standing == Standing::Proven || entry.weight > 0 {
         carries(head, entry, checked, proven)
             .map_err(|(field, expected, found)| Difference::new(name(field), expected, found))?;
     }
@@ -129,17 +155,22 @@ fn carries(
     proven: &Proven,
 ) -> Result<(), (&'static str, String, String)> {
     let of_gpu = || {
-        proven
-            .checked
-            .values()
-            .filter(|checked| checked.gpu == entry.gpu && checked.judged_at <= head.taken_at)
+        let proofs = proven.of_gpu.get(&entry.gpu).into_iter().flatten();
+        proofs
+            .filter_map(|proof| proven.checked.get(proof))
+            .filter(|checked| checked.judged_at <= head.taken_at)
     };
     let rate = own.profile.map_or(0, |profile| profile.matrix_mmacs);
     if !own.accepted || own.profile.is_none() {
         return Err(("standing", "not proven, for its proof was refused".into(), entry.standing.to_string()));
     }
-    if rate != entry.matrix_mmacs {
-        return Err(("matrix_mmacs", rate.to_string(), entry.matrix_mmacs.to_string()));
+    let carried = match proven.rates.get(&entry.gpu) {
+        Some(rates) => rates.carry(rate, entry.matrix_mmacs, head.taken_at),
+        None => entry.matrix_mmacs == rate,
+    };
+    if !carried {
+        let expected = format!("{rate}, or the part of it that the network's bells have shown");
+        return Err(("matrix_mmacs", expected, entry.matrix_mmacs.to_string()));
     }
     if of_gpu().any(|checked| checked.profile.is_none()) {
         return Err(("standing", Standing::Quarantined.to_string(), entry.standing.to_string()));
@@ -200,6 +231,12 @@ fn check_transcript(
     {
         return Err(Difference::new(name("beacon"), "a fresh one", format!("that of {other}")));
     }
+    match transcript.check_signature() {
+        Ok(is_signed) => counts.proofs_signed += usize::from(is_signed),
+        Err(why) => {
+            return Err(Difference::new(name("signature"), "that of the GPU's key over the proof", why));
+        }
+    }
     let verified = gangline_proof::verify(
         &transcript.challenge,
         &transcript.commitment,
@@ -215,7 +252,9 @@ fn check_transcript(
     };
     counts.proofs += 1;
     let (gpu, accepted, judged_at) = (transcript.gpu, transcript.accepted, transcript.judged_at);
-    proven.checked.insert(asked, Checked { gpu, accepted, judged_at, profile });
+    if proven.checked.insert(asked, Checked { gpu, accepted, judged_at, profile }).is_none() {
+        proven.of_gpu.entry(gpu).or_default().push(asked);
+    }
     Ok(())
 }
 

@@ -99,17 +99,23 @@ impl Driver {
 
     /// A browser of its own, with nothing remembered.
     pub async fn open(&self) -> Session {
-        self.open_with(json!({})).await
+        self.open_with(json!({}), false).await
     }
 
     /// The same for somebody who runs no scripts.
     pub async fn open_without_scripts(&self) -> Session {
-        self.open_with(json!({"profile.managed_default_content_settings.javascript": 2})).await
+        self.open_with(json!({"profile.managed_default_content_settings.javascript": 2}), false).await
     }
 
-    async fn open_with(&self, preferences: Value) -> Session {
+    /// The same for somebody who takes every certificate: those of tests are of no authority that a browser knows.
+    pub async fn open_believing_anybody(&self) -> Session {
+        self.open_with(json!({}), true).await
+    }
+
+    async fn open_with(&self, preferences: Value, believing: bool) -> Session {
         let profile = self.profiles.path().join(self.opened.fetch_add(1, Ordering::Relaxed).to_string());
         let mut wished = Map::new();
+        wished.insert("acceptInsecureCerts".into(), json!(believing));
         wished.insert("goog:loggingPrefs".into(), json!({"browser": "ALL"}));
         wished.insert(
             "goog:chromeOptions".into(),

@@ -86,12 +86,23 @@ async fn every_page_is_accessible_fits_a_phone_and_keeps_to_the_policy() {
 
     let operator = driver.open().await;
     let page = &operator;
-    enters(page, &link(net, &[("role", "operator"), ("name", "Olga")]).await).await;
+    enters(page, &link_to(net, "operator").await).await;
     check.goes(page, "console-operator", "/console", 200).await;
     page.fill("input[name=name]", "Dora").await;
     page.press("Make a link").await;
     page.find(".fresh pre code").await;
     check.here(page, "console-operator-link", "light", 200).await;
+    // Two acts that wait: one that another has to approve would, and one of the operator's command line.
+    net.form(&net.operator, "/console/invite", &[("role", "operator"), ("name", "Olga")]).await;
+    let key = net.enrol(&net.operator, KeyKind::CommandLine).await;
+    let wish = serde_json::json!({"doer": {"key": key.public().id()}, "since": 1, "dry_run": false});
+    assert_eq!(
+        net.call(&key, "POST", "/api/v1/operate/restore", &wish).await.error().code,
+        "approval_needed"
+    );
+    check.goes(page, "console-approvals", "/console/approvals", 200).await;
+    page.press("Decline").await;
+    check.here(page, "console-approvals-decided", "light", 200).await;
     operator.close().await;
 
     let supplier = driver.open().await;

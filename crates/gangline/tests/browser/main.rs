@@ -13,7 +13,13 @@ mod live;
 mod needs;
 #[path = "../../../server/tests/net/mod.rs"]
 mod net;
+#[path = "../../../server/tests/passkey/mod.rs"]
+mod passkey;
 mod passkeys;
+mod passwords;
+#[path = "../../../server/tests/pki/mod.rs"]
+mod pki;
+mod second_factor;
 mod sign_in;
 mod without_scripts;
 mod world;

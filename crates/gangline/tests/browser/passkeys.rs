@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// Gives a browser an authenticator that verifies its user.
-async fn authenticator(page: &Session) -> String {
+pub async fn authenticator(page: &Session) -> String {
     let wished = json!({
         "protocol": "ctap2", "transport": "internal", "hasResidentKey": true, "hasUserVerification": true,
         "isUserVerified": true, "isUserConsenting": true,
@@ -27,7 +27,7 @@ async fn credentials(page: &Session, authenticator: &str) -> Vec<Value> {
 }
 
 /// The address at which passkeys work here.
-fn named(net: &Net, path: &str) -> String {
+pub fn named(net: &Net, path: &str) -> String {
     format!("http://localhost:{}{path}", net.address.port())
 }
 
@@ -40,7 +40,7 @@ async fn signed_in_by_link(driver: &Driver, net: &Net, role: &str) -> Session {
     page
 }
 
-async fn adds(page: &Session, net: &Net, name: &str) {
+pub async fn adds(page: &Session, net: &Net, name: &str) {
     page.goto(&named(net, "/account")).await;
     page.fill("#passkey-name", name).await;
     page.press("Add a passkey").await;

@@ -7,7 +7,7 @@ use crate::{
     chromium::{Driver, Session},
     faults::said,
     net::Net,
-    world::{asks, link},
+    world::{asks, link_to},
 };
 
 const COOKIE: &str = "__Host-gangline";
@@ -29,7 +29,7 @@ async fn a_link_signs_in_and_a_machine_is_approved_by_clicking() {
 
     // The operator makes a link by the form of the console.
     let operator = driver.open().await;
-    signs_in(&operator, &link(&net, &[("role", "operator"), ("name", "Olga")]).await, "operator").await;
+    signs_in(&operator, &link_to(&net, "operator").await, "operator").await;
     operator.fill("#name", "Ada").await;
     operator.press("Make a link").await;
     let invitation = operator.text(".fresh pre code").await;

@@ -81,7 +81,7 @@ impl World {
         let two = [(SOFTWARE, AdapterKind::Software), (SOFTWARE, AdapterKind::Software)];
         let (honest, gpus) = machine(&net, &ada, &two).await;
         let mallory = net.invite("supplier", "Mallory").await;
-        let claimed = [("NVIDIA GeForce RTX 4090", AdapterKind::Discrete)];
+        let claimed = [("NVIDIA GeForce GTX 1660", AdapterKind::Discrete)];
         let (liar, fakes) = machine(&net, &mallory, &claimed).await;
         let (late, lates) = machine(&net, &ada, &[(SOFTWARE, AdapterKind::Software)]).await;
         let (proven, suspect) = (gpus[0], fakes[0]);
@@ -159,9 +159,7 @@ impl Hired {
         let offer = Offer { gpu, price_per_hour, hours_max: 2, memory_bytes: 1 << 30, cpus_millis: 1000 };
         let mut hired = Self { offer, cluster: ClusterId::from_bytes([0; 16]), renter };
         hired.sync(net, machine, None).await;
-        let wish = HireRequest { software_ok: true, ..HireRequest::default() };
-        let view: ClusterView = net.call(&hired.renter, "POST", "/api/v1/clusters", &wish).await.json();
-        hired.cluster = view.id;
+        hired.cluster = net.hire(&hired.renter, gpu).await.id;
         hired.sync(net, machine, Some((Observed::Running, None))).await;
         hired
     }

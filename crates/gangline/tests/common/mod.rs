@@ -3,6 +3,8 @@
 
 #![allow(dead_code, reason = "each test file uses its own part")]
 
+pub mod log;
+
 use std::{
     path::Path,
     process::{Command, Output, Stdio},

@@ -5,6 +5,8 @@
 #![allow(dead_code, reason = "each test file uses its own part")]
 #![allow(clippy::unwrap_used, reason = "a helper of a test fails the test")]
 
+pub mod beater;
+pub mod beats;
 pub mod network;
 
 use std::{
@@ -76,8 +78,14 @@ impl Told {
 /// Runs a command that is to end by itself; one that does not is killed and fails the test.
 #[track_caller]
 pub fn finish(command: &mut Command) -> Told {
+    finish_within(LIMIT, command)
+}
+
+/// The same for a command that has more to do than others.
+#[track_caller]
+pub fn finish_within(limit: Duration, command: &mut Command) -> Told {
     let mut running = Running::start(command);
-    let code = running.ended(LIMIT);
+    let code = running.ended(limit);
     let out: Vec<String> = running.out.iter().collect();
     // Its stderr ends with it: the reader has all of it then.
     running.read.take().unwrap().join().unwrap();
@@ -155,9 +163,20 @@ impl Running {
         kill(Pid::from_raw(self.pid().cast_signed()), signal).unwrap();
     }
 
-    /// Waits for its end and says its exit code, -1 if a signal ended it.
+    /// Waits for its end and says its exit code, -1 if a signal ended it. What it wrote on stderr has been read by then,
+    /// unless a child of its own holds that open.
     #[track_caller]
     pub fn ended(&mut self, within: Duration) -> i32 {
+        let code = self.over(within);
+        let until = Instant::now() + Duration::from_secs(1);
+        while self.read.as_ref().is_some_and(|read| !read.is_finished()) && Instant::now() < until {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        code
+    }
+
+    #[track_caller]
+    fn over(&mut self, within: Duration) -> i32 {
         let until = Instant::now() + within;
         while self.status.is_none() {
             self.status = self.child.try_wait().unwrap();
@@ -172,7 +191,7 @@ impl Running {
     /// Kills the process as a crash would, nothing else of its group.
     pub fn crash(&mut self) {
         self.signal(Signal::SIGKILL);
-        self.ended(LIMIT);
+        self.over(LIMIT);
     }
 
     /// Asks it to end and says its exit code.

@@ -1,8 +1,10 @@
 //! A server's process, a person's browser, and keys that sign.
 
-use std::{net::SocketAddr, path::Path, time::Duration};
+use std::{net::SocketAddr, path::Path, process::Command, time::Duration};
 
-use gangline_types::{AdapterKind, Backend, GpuClaim, GpuId, Hash, Label, Minute, Text};
+use gangline_types::{
+    AdapterKind, Backend, GpuClaim, GpuId, Hash, Label, Minute, Text, public::PublicUptime,
+};
 use gangline_wire::{
     Endpoint, Nothing, SigningKey,
     api::{enrol::*, machine::*, public::UptimePage},
@@ -20,6 +22,8 @@ pub struct Server {
     pub process: Running,
     pub origin: String,
     pub address: SocketAddr,
+    /// What it is called among those on its database.
+    pub replica: Option<String>,
     /// Where it takes beats by UDP, and by HTTP of the intake's own.
     pub beat_udp: Option<SocketAddr>,
     pub beat_http: Option<SocketAddr>,
@@ -36,7 +40,13 @@ impl Server {
 
     /// The same at this address.
     pub fn start_at(data: &Path, listen: &str, more: &[&str]) -> Self {
+        Self::start_with(data, listen, more, |_| {})
+    }
+
+    /// The same in another environment.
+    pub fn start_with(data: &Path, listen: &str, more: &[&str], change: impl FnOnce(&mut Command)) -> Self {
         let mut command = gangline(data);
+        change(&mut command);
         command
             .args(["serve", "--json", "--operator-link", "--listen", listen, "--data"])
             .arg(data)
@@ -56,6 +66,7 @@ impl Server {
             address: serving["address"].as_str().unwrap().parse().unwrap(),
             beat_udp: serving["beat_udp"].as_str().map(|at| at.parse().unwrap()),
             beat_http: serving["beat_http"].as_str().map(|at| at.parse().unwrap()),
+            replica: serving["replica"].as_str().map(str::to_owned),
             link: serving["operator_link"].as_str().unwrap().to_owned(),
             http,
         }
@@ -75,7 +86,16 @@ impl Server {
 
     /// Waits until `path` answers something that `holds`.
     pub async fn until<T: DeserializeOwned>(&self, path: &str, holds: impl Fn(&T) -> bool) -> T {
-        let limit = tokio::time::Instant::now() + LIMIT;
+        self.until_within(LIMIT, path, holds).await
+    }
+
+    async fn until_within<T: DeserializeOwned>(
+        &self,
+        limit: Duration,
+        path: &str,
+        holds: impl Fn(&T) -> bool,
+    ) -> T {
+        let limit = tokio::time::Instant::now() + limit;
         loop {
             let (status, text) = self.get(path).await;
             if status == 200 {
@@ -96,6 +116,17 @@ impl Server {
         };
         let all = |page: &UptimePage| minutes.iter().all(|minute| up(page, minute));
         self.until(&format!("/api/v1/public/gpus/{gpu}/uptime"), all).await;
+    }
+
+    /// Waits until the public sees that the GPU was up in this minute or a later one. A worker whose clock is stepped may
+    /// beat for no minute during two of ours.
+    pub async fn until_up_since(&self, gpu: GpuId, minute: Minute) {
+        let since = |h: &PublicUptime| {
+            let at = |m: u8| h.hour.start().0 + u32::from(m);
+            (0..60).any(|m| h.bits.has(m) && at(m) >= minute.0)
+        };
+        let path = format!("/api/v1/public/gpus/{gpu}/uptime");
+        self.until_within(2 * LIMIT, &path, |page: &UptimePage| page.hours.iter().any(since)).await;
     }
 
     /// A client that signs with this key.
@@ -119,6 +150,12 @@ pub struct Person {
 }
 
 impl Person {
+    /// Somebody who has not come in yet.
+    pub fn nobody() -> Self {
+        let (origin, cookie, csrf) = Default::default();
+        Self { origin, http: reqwest::Client::new(), cookie, csrf }
+    }
+
     /// Uses a one-time link.
     pub async fn enter(server: &Server, link: &str) -> Self {
         let asked = server.http.post(link).header("origin", &server.origin).body("").send().await.unwrap();
@@ -128,6 +165,11 @@ impl Person {
         let mut person = Self { origin, http, cookie, csrf: String::new() };
         person.csrf = hidden(&person.page("/console").await.1, "csrf");
         person
+    }
+
+    /// The same person with the same session at another server of the network.
+    pub fn at(&self, server: &Server) -> Self {
+        Self { origin: server.origin.clone(), ..self.clone() }
     }
 
     /// A page as this person sees it.

@@ -23,6 +23,14 @@ pub enum What {
     ProofFailures,
     /// A greater share of the fleet does not beat. Both are parts of 1.
     Coverage,
+    /// A witness holds another tree against this network's log. Seen and usual mean nothing.
+    WitnessRefused,
+    /// A witness has not cosigned for too long. Seen and usual mean nothing.
+    WitnessLate,
+    /// An act of several steps broke off. Seen and usual are acts.
+    BrokenOff,
+    /// A dangerous act waits for another operator, or for the delay of the only one. Seen and usual are acts.
+    ApprovalWanted,
     /// A series does not look like itself. Seen is decades, usual is the line.
     Unusual,
 }
@@ -39,6 +47,10 @@ impl What {
             Self::EnrolmentFlood => "enrolment_flood",
             Self::ProofFailures => "proof_failures",
             Self::Coverage => "coverage",
+            Self::WitnessRefused => "witness_refused",
+            Self::WitnessLate => "witness_late",
+            Self::BrokenOff => "broken_off",
+            Self::ApprovalWanted => "approval_wanted",
             Self::Unusual => "unusual",
         }
     }

@@ -9,7 +9,7 @@
 //! | distinct GPUs per key and account | [`breadth`] | none while counted one by one; 10^-9 a check where estimated |
 //! | distinct ids and misses per address block | [`breadth`] | limits, not chances; see there |
 //! | writes per route, enrolments per block | [`rate`] | at most one in 10^9 minutes of a route |
-//! | refusals, failed proofs per cluster of claims, missing beats | [`share`] | at most one in 10^10 trials |
+//! | refusals, failed proofs per cluster of claims, missing beats | [`share`] | at most one in 10^10 trials, while fewer than one in a hundred is usual |
 //! | any series of (time, value) | [`surprise`] | measured: one in about 1,700 points |
 
 pub mod alarm;

@@ -161,6 +161,24 @@ impl Checker {
         Ok(checker)
     }
 
+    /// Goes on after entries that were checked before: `edge` is that of their tree. What it takes next are those after them.
+    ///
+    /// # Errors
+    /// When the log has become shorter, or has another tree of that size.
+    pub fn onwards(checkpoint: Checkpoint, edge: Edge) -> Result<Self, Finding> {
+        let before = Checkpoint { origin: checkpoint.origin.clone(), size: edge.size(), root: edge.root() };
+        let mut checker =
+            Self::new(checkpoint, vec![Seen { checkpoint: before, whose: "read before".into() }])?;
+        checker.edge = edge;
+        checker.meet()?;
+        Ok(checker)
+    }
+
+    /// The edge of the tree so far.
+    pub fn edge(&self) -> &Edge {
+        &self.edge
+    }
+
     /// Compares with every checkpoint that was seen at the size that is reached.
     fn meet(&mut self) -> Result<(), Finding> {
         while let Some(Seen { checkpoint: before, whose }) = self.seen.last() {
@@ -177,7 +195,7 @@ impl Checker {
         Ok(())
     }
 
-    /// Takes the next bundle of entries and the tile of their hashes; `visit` sees every entry.
+    /// Takes the next entries of a bundle, up to its end, and their hashes of the tile; `visit` sees every entry.
     ///
     /// # Errors
     /// The first thing that is wrong.
@@ -188,7 +206,8 @@ impl Checker {
         visit: &mut impl FnMut(u64, &Entry),
     ) -> Result<(), Finding> {
         let left = self.checkpoint.size - self.edge.size();
-        let expected = left.min(TILE_WIDTH as u64) as usize;
+        let room = TILE_WIDTH as u64 - self.edge.size() % TILE_WIDTH as u64;
+        let expected = left.min(room) as usize;
         let short = |what: &str| {
             let index = self.edge.size() / TILE_WIDTH as u64;
             Finding::Short { what: format!("{what} {index}"), expected }
@@ -338,6 +357,56 @@ mod tests {
         let mut short = honest;
         short.1[2].pop();
         assert!(matches!(check(short, vec![]), Err(Finding::Short { .. })));
+    }
+
+    /// Reads a log to its end, of which the first entries were read before.
+    fn go_on(
+        before: u64,
+        (checkpoint, bundles, tiles): (Checkpoint, Vec<Vec<Vec<u8>>>, Vec<Tile>),
+    ) -> Result<Vec<u64>, Finding> {
+        let mut edge = Edge::default();
+        (0..before).for_each(|n| edge.push(leaf_hash(&entry(n)), &mut |_| {}));
+        let mut checker = Checker::onwards(checkpoint, edge)?;
+        let (first, known) = ((before / 256) as usize, (before % 256) as usize);
+        let mut read = Vec::new();
+        for (index, bundle) in bundles.iter().enumerate().skip(first) {
+            let leaves = tiles.iter().find(|tile| tile.level == 0 && tile.index == index as u64).unwrap();
+            let skip = if index == first { known } else { 0 };
+            checker.take(&bundle[skip..], &leaves.hashes[skip..], &mut |n, _| read.push(n))?;
+        }
+        checker.end()?;
+        // Those that were full before were compared then.
+        for tile in
+            tiles.iter().filter(|tile| tile.level > 0 && tile.index >= before >> (8 * (tile.level + 1)))
+        {
+            checker.compare(tile.level, tile.index, &tile.hashes)?;
+        }
+        assert_eq!(checker.edge().size(), SIZE);
+        Ok(read)
+    }
+
+    #[test]
+    fn a_log_is_read_on_from_where_it_was() {
+        let honest = || log((0..SIZE).map(entry));
+        for before in [0, 1, 255, 256, 257, 512, 699, SIZE] {
+            assert_eq!(go_on(before, honest()), Ok((before..SIZE).collect()), "{before}");
+        }
+        // Something old is another now, in the bundle that is gone on with or before it; or is there no more.
+        for (changed, before) in [(300, 301), (300, 600), (10, 600), (699, SIZE)] {
+            let anew = log((0..SIZE).map(|n| entry(if n == changed { 999 } else { n })));
+            let found = go_on(before, anew);
+            assert!(
+                matches!(found, Err(Finding::OtherRoot { .. } | Finding::Fork { .. })),
+                "{changed} {before}: {found:?}"
+            );
+        }
+        let mut edited = honest();
+        edited.1[2][100] = entry(999);
+        assert_eq!(go_on(600, edited), Err(Finding::Edited { index: 612 }));
+        let mut short = honest();
+        short.1[2].pop();
+        assert!(matches!(go_on(600, short), Err(Finding::Short { expected: 100, .. })));
+        assert!(matches!(go_on(SIZE, log((0..650).map(entry))), Err(Finding::RolledBack { .. })));
     }
 
     #[test]

@@ -18,8 +18,11 @@
 
 use std::{fmt::Write, str::FromStr};
 
-use gangline_types::{GpuId, Hash, ProofId, Standing, UnixSeconds};
-use gangline_wire::api::{account::Role, enrol::KeyKind};
+use gangline_types::{AppealId, GpuId, Hash, ProofId, Standing, UnixSeconds};
+use gangline_wire::{
+    Action,
+    api::{account::Role, enrol::KeyKind, operate::Approver},
+};
 use sha2::{Digest, Sha256};
 
 /// First line of every entry.
@@ -57,6 +60,8 @@ words! {
         Verdict = "verdict",
         /// A GPU's standing changed.
         Standing = "standing",
+        /// A GPU is shown as and paid for less than its machine claims.
+        Relabelled = "relabelled",
         /// A snapshot was taken.
         Snapshot = "snapshot",
         /// The policy is another than before.
@@ -71,6 +76,44 @@ words! {
         Freeze = "freeze",
         /// A key took the place of another.
         KeyRotated = "rotation",
+        /// A dangerous act was asked for, decided on or done.
+        DangerousAct = "dangerous_act",
+        /// The bell of an epoch rang.
+        Bell = "bell",
+        /// A table of calibration took a step.
+        Calibration = "calibration",
+        /// An appeal took a step.
+        Appeal = "appeal",
+        /// A verifier gave its verdict on an appeal.
+        AppealVerdict = "appeal_verdict",
+    }
+}
+
+words! {
+    /// What became of an appeal.
+    AppealStep {
+        /// A supplier appealed.
+        Opened = "opened",
+        /// The GPU answered its re-run, which is put before the verifiers.
+        Answered = "answered",
+        /// Enough verifiers found the re-run right, and it was in time.
+        Upheld = "upheld",
+        /// Too few did, or it was late.
+        Dismissed = "dismissed",
+    }
+}
+
+words! {
+    /// What became of a table of calibration.
+    TableStep {
+        /// The network itself learned exactly this from its epochs.
+        Learned = "learned",
+        /// It was handed in and is watched; it fails nobody.
+        Canary = "canary",
+        /// It sets deadlines.
+        Promoted = "promoted",
+        /// It counts no more.
+        Withdrawn = "withdrawn",
     }
 }
 
@@ -97,6 +140,22 @@ words! {
         Link = "link",
         /// Somebody made a passkey for their own account.
         Passkey = "passkey",
+        /// Somebody set a password for their own account.
+        Password = "password",
+    }
+}
+
+words! {
+    /// How far a dangerous act is.
+    Step {
+        /// Somebody asked for it.
+        Asked = "asked",
+        /// It was approved.
+        Approved = "approved",
+        /// It was declined.
+        Declined = "declined",
+        /// It was done, as approved.
+        Done = "done",
     }
 }
 
@@ -170,6 +229,13 @@ pub enum Event {
         /// To this.
         standing: Standing,
     },
+    /// A GPU is shown as and paid for less than its machine claims.
+    Relabelled {
+        /// The GPU.
+        gpu: GpuId,
+        /// The rate that counts, in millions of multiply-adds a second.
+        matrix_mmacs: u64,
+    },
     /// A snapshot was taken.
     Snapshot {
         /// Season.
@@ -211,6 +277,57 @@ pub enum Event {
         /// Whose.
         holder: Holder,
     },
+    /// A dangerous act was asked for, decided on or done. On what and by whom stands sealed.
+    DangerousAct {
+        /// What it does.
+        act: Action,
+        /// Who may approve it.
+        approver: Approver,
+        /// How far it is.
+        step: Step,
+    },
+    /// The bell of an hour's epoch rang: what its beacon is made of, so that anyone can make it again.
+    Bell {
+        /// The hour, counted from 1970.
+        hour: u32,
+        /// When it rang, in milliseconds since 1970.
+        millis: u64,
+        /// Entries that this log had then.
+        size: u64,
+        /// Its root over them.
+        root: Hash,
+        /// What was promised by every later hour's: hashed once an hour on, it is the one of the hour before.
+        salt: Hash,
+    },
+    /// A table of calibration took a step.
+    Calibration {
+        /// Its version.
+        version: u32,
+        /// Which.
+        step: TableStep,
+        /// The digest that its operator signed.
+        digest: Hash,
+    },
+    /// An appeal took a step.
+    Appeal {
+        /// The appeal.
+        appeal: AppealId,
+        /// The GPU.
+        gpu: GpuId,
+        /// Which.
+        step: AppealStep,
+    },
+    /// A verifier gave its verdict on the re-run of an appeal.
+    AppealVerdict {
+        /// The appeal.
+        appeal: AppealId,
+        /// Public key of the verifier, which is known for being one.
+        verifier: Hash,
+        /// SHA-256 of the transcript's JSON as published.
+        digest: Hash,
+        /// Whether it found the transcript right.
+        right: bool,
+    },
 }
 
 impl Event {
@@ -220,6 +337,7 @@ impl Event {
             Self::MetadataChange { .. } => Kind::MetadataChange,
             Self::Verdict { .. } => Kind::Verdict,
             Self::Standing { .. } => Kind::Standing,
+            Self::Relabelled { .. } => Kind::Relabelled,
             Self::Snapshot { .. } => Kind::Snapshot,
             Self::PolicyChange { .. } => Kind::PolicyChange,
             Self::RoleChange { .. } => Kind::RoleChange,
@@ -227,6 +345,11 @@ impl Event {
             Self::KeyRevoked { .. } => Kind::KeyRevoked,
             Self::Freeze { .. } => Kind::Freeze,
             Self::KeyRotated { .. } => Kind::KeyRotated,
+            Self::DangerousAct { .. } => Kind::DangerousAct,
+            Self::Bell { .. } => Kind::Bell,
+            Self::Calibration { .. } => Kind::Calibration,
+            Self::Appeal { .. } => Kind::Appeal,
+            Self::AppealVerdict { .. } => Kind::AppealVerdict,
         }
     }
 }
@@ -301,6 +424,10 @@ impl Entry {
                 line("gpu", gpu);
                 line("standing", standing);
             }
+            Event::Relabelled { gpu, matrix_mmacs } => {
+                line("gpu", gpu);
+                line("matrix_mmacs", matrix_mmacs);
+            }
             Event::Snapshot { season, period, root } => {
                 line("season", season);
                 line("period", period);
@@ -315,6 +442,34 @@ impl Entry {
                 line("on", &yes_no(*on));
             }
             Event::KeyRotated { holder } => line("holder", holder),
+            Event::DangerousAct { act, approver, step } => {
+                line("act", act);
+                line("approver", &approver.as_str());
+                line("step", step);
+            }
+            Event::Bell { hour, millis, size, root, salt } => {
+                line("hour", hour);
+                line("millis", millis);
+                line("size", size);
+                line("root", root);
+                line("salt", salt);
+            }
+            Event::Calibration { version, step, digest } => {
+                line("version", version);
+                line("step", step);
+                line("digest", digest);
+            }
+            Event::Appeal { appeal, gpu, step } => {
+                line("appeal", appeal);
+                line("gpu", gpu);
+                line("step", step);
+            }
+            Event::AppealVerdict { appeal, verifier, digest, right } => {
+                line("appeal", appeal);
+                line("verifier", verifier);
+                line("digest", digest);
+                line("right", &yes_no(*right));
+            }
         }
         line("sealed", &self.sealed);
         out.into_bytes()
@@ -343,6 +498,9 @@ impl Entry {
                 },
             },
             Kind::Standing => Event::Standing { gpu: lines.take("gpu")?, standing: lines.word("standing")? },
+            Kind::Relabelled => {
+                Event::Relabelled { gpu: lines.take("gpu")?, matrix_mmacs: lines.take("matrix_mmacs")? }
+            }
             Kind::Snapshot => Event::Snapshot {
                 season: lines.take("season")?,
                 period: lines.take("period")?,
@@ -354,6 +512,34 @@ impl Entry {
             Kind::KeyRevoked => Event::KeyRevoked { keys: lines.take("keys")? },
             Kind::Freeze => Event::Freeze { scope: lines.take("scope")?, on: lines.yes_no("on")? },
             Kind::KeyRotated => Event::KeyRotated { holder: lines.take("holder")? },
+            Kind::DangerousAct => Event::DangerousAct {
+                act: lines.word("act")?,
+                approver: lines.word("approver")?,
+                step: lines.take("step")?,
+            },
+            Kind::Bell => Event::Bell {
+                hour: lines.take("hour")?,
+                millis: lines.take("millis")?,
+                size: lines.take("size")?,
+                root: lines.take("root")?,
+                salt: lines.take("salt")?,
+            },
+            Kind::Calibration => Event::Calibration {
+                version: lines.take("version")?,
+                step: lines.take("step")?,
+                digest: lines.take("digest")?,
+            },
+            Kind::Appeal => Event::Appeal {
+                appeal: lines.take("appeal")?,
+                gpu: lines.take("gpu")?,
+                step: lines.take("step")?,
+            },
+            Kind::AppealVerdict => Event::AppealVerdict {
+                appeal: lines.take("appeal")?,
+                verifier: lines.take("verifier")?,
+                digest: lines.take("digest")?,
+                right: lines.yes_no("right")?,
+            },
         };
         let entry = Self { at, event, sealed: lines.take("sealed")? };
         if entry.to_bytes() == bytes { Ok(entry) } else { Err(EntryError) }
@@ -398,6 +584,7 @@ pub(super) mod tests {
             Event::Verdict { gpu, proof, accepted: true, transcript: Some(hash) },
             Event::Verdict { gpu, proof, accepted: false, transcript: None },
             Event::Standing { gpu, standing: Standing::Proven },
+            Event::Relabelled { gpu, matrix_mmacs: 13_421 },
             Event::Snapshot { season: 1, period: 0, root: hash },
             Event::PolicyChange { matrix: hash },
             Event::RoleChange { role: Role::Operator },
@@ -405,6 +592,22 @@ pub(super) mod tests {
             Event::KeyRevoked { keys: 2 },
             Event::Freeze { scope: Scope::Fleet, on: true },
             Event::KeyRotated { holder: Holder::Machine },
+            Event::DangerousAct { act: Action::Thaw, approver: Approver::Another, step: Step::Asked },
+            Event::Bell {
+                hour: 500_000,
+                millis: 1_800_000_000_123,
+                size: 9,
+                root: hash,
+                salt: Hash([4; 32]),
+            },
+            Event::Calibration { version: 3, step: TableStep::Promoted, digest: hash },
+            Event::Appeal { appeal: AppealId::from_bytes([5; 16]), gpu, step: AppealStep::Upheld },
+            Event::AppealVerdict {
+                appeal: AppealId::from_bytes([5; 16]),
+                verifier: Hash([6; 32]),
+                digest: hash,
+                right: true,
+            },
         ]
     }
 

@@ -9,6 +9,7 @@
 
 pub mod check;
 pub mod checkpoint;
+pub mod cosign;
 pub mod edge;
 pub mod entry;
 pub mod note;

@@ -332,4 +332,27 @@ mod tests {
         }
         assert!(VerifierKey::new("a b", KeyUse::Log, key(1).public()).is_none());
     }
+
+    /// Keys of logs and of witnesses come in this form alone, by settings, by arguments and from a log itself.
+    #[test]
+    fn a_weak_key_is_nobody_s() {
+        let check = |is_for: KeyUse, bytes: &[u8; 32], is_sound: bool| {
+            let hash = Sha256::new()
+                .chain_update(b"a\n")
+                .chain_update([is_for.byte()])
+                .chain_update(bytes)
+                .finalize();
+            let hash: String = hash[..4].iter().map(|byte| format!("{byte:02x}")).collect();
+            let text = format!("a+{hash}+{}", STANDARD.encode([&[is_for.byte()], &bytes[..]].concat()));
+            assert_eq!(text.parse::<VerifierKey>().is_ok(), is_sound, "{text}");
+        };
+        for is_for in [KeyUse::Log, KeyUse::Witness] {
+            check(is_for, key(1).public().as_bytes(), true);
+            let weak = include_str!("../../../wire/tests/weak_keys.txt");
+            for weak in weak.lines() {
+                let byte = |i: usize| u8::from_str_radix(&weak[2 * i..2 * i + 2], 16).unwrap();
+                check(is_for, &std::array::from_fn(byte), false);
+            }
+        }
+    }
 }

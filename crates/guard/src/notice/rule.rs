@@ -43,13 +43,16 @@ impl Severity {
 /// How bad an alarm of this kind is.
 pub const fn severity(what: What) -> Severity {
     match what {
-        What::ForeignTouch | What::Breadth => Severity::Urgent,
+        What::ForeignTouch | What::Breadth | What::WitnessRefused => Severity::Urgent,
         What::Surge
         | What::Refusals
         | What::Enumeration
         | What::EnrolmentFlood
         | What::ProofFailures
-        | What::Coverage => Severity::Warning,
+        | What::Coverage
+        | What::WitnessLate
+        | What::BrokenOff
+        | What::ApprovalWanted => Severity::Warning,
         What::Unusual => Severity::Notice,
     }
 }

@@ -78,6 +78,12 @@ impl Relation {
         };
         match what {
             Resource::Network(_) | Resource::Enrolment(_) | Resource::Identity(_) => Self::Common,
+            Resource::Invitation(_)
+            | Resource::Halt(_)
+            | Resource::Freeze(_)
+            | Resource::Restoration(_)
+            | Resource::Calibration(_)
+            | Resource::Approval(_) => Self::Common,
             Resource::Account(on) => by_account(on.account),
             Resource::Key(on) => by_account(on.account),
             Resource::Machine(on) => by_machine(on.machine, on.account),
@@ -98,6 +104,8 @@ pub enum Answer {
     Denied,
     /// Yes by policy, but it is frozen.
     Frozen,
+    /// Yes by policy, but it takes a fresh sign-in, a second factor or an approval, which was not there. Nobody is suspicious for that.
+    Wanting,
 }
 
 /// One question to the guard.
@@ -129,6 +137,9 @@ impl Asked {
             answer: match answer {
                 Ok(_) => Answer::Allowed,
                 Err(Refusal::Frozen { .. }) => Answer::Frozen,
+                Err(Refusal::StepUp { .. } | Refusal::OneFactor | Refusal::Unapproved { .. }) => {
+                    Answer::Wanting
+                }
                 Err(_) => Answer::Denied,
             },
         }
@@ -199,6 +210,30 @@ pub struct Seen {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::policy::on;
+
+    /// An operator whose session grew old, and who ends somebody's key, touches nothing foreign: their account would be
+    /// frozen for it.
+    #[test]
+    fn what_only_takes_more_is_not_denied() {
+        let operator = Principal::Person {
+            account: AccountId::from_bytes([1; 16]),
+            role: gangline_wire::api::account::Role::Operator,
+            session: gangline_types::SessionId::from_bytes([2; 16]),
+        };
+        let key = on::Key { key: KeyId::from_bytes([3; 16]), account: AccountId::from_bytes([4; 16]) }.into();
+        let check = |refusal, expected| {
+            let asked = Asked::new(&operator, Action::RevokeKey, &key, &Err::<(), _>(refusal));
+            assert_eq!((asked.relation, asked.answer), (Relation::Foreign, expected));
+        };
+        check(Refusal::Hidden, Answer::Denied);
+        check(Refusal::StepUp { minutes: 15 }, Answer::Wanting);
+        check(Refusal::OneFactor, Answer::Wanting);
+        check(
+            Refusal::Unapproved { approver: gangline_wire::api::operate::Approver::Another },
+            Answer::Wanting,
+        );
+    }
 
     #[test]
     fn blocks_are_what_one_asker_may_have_at_will() {

@@ -16,8 +16,9 @@
 
 use std::collections::BTreeMap;
 
-use gangline_types::{AccountId, KeyId, UnixSeconds};
+use gangline_types::{AccountId, ApprovalId, KeyId, UnixSeconds};
 use gangline_wire::Action;
+use serde::{Deserialize, Serialize};
 
 use super::{Answer, Block, Outcome, Relation, Seen, Severity, recent::Recent, rule};
 use crate::{
@@ -66,6 +67,12 @@ pub enum Subject {
     Landed(Freezable),
     /// GPUs that claim the same.
     Claims(String),
+    /// A witness of the log, by its name.
+    Witness(String),
+    /// An act, by the number of its audit row.
+    Act(u64),
+    /// An act that was asked for.
+    Approval(ApprovalId),
     /// All of the network.
     Network,
 }
@@ -79,13 +86,16 @@ impl std::fmt::Display for Subject {
             Self::Route(route) => write!(f, "route {route}"),
             Self::Landed(what) => write!(f, "changes {}", what.as_str()),
             Self::Claims(claims) => write!(f, "GPUs that claim {claims}"),
+            Self::Witness(name) => write!(f, "witness {name}"),
+            Self::Act(number) => write!(f, "act {number}"),
+            Self::Approval(approval) => approval.fmt(f),
             Self::Network => f.write_str("network"),
         }
     }
 }
 
 /// How many GPUs somebody has.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Owned {
     /// The key's machine; for a command line's key and a browser as many as the account.
     pub key: u64,
@@ -165,7 +175,7 @@ pub struct Watch {
 }
 
 /// What machines do by the clock, and reads.
-fn by_the_clock(action: Action) -> bool {
+pub(super) fn by_the_clock(action: Action) -> bool {
     matches!(action, Action::Beat | Action::Supply | Action::ProveGpu | Action::UseCluster)
 }
 

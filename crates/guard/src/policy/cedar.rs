@@ -256,6 +256,13 @@ names! {
     on_key = "On::Key",
     key = "Who::Key",
     on_identity = "On::Identity",
+    on_invitation = "On::Invitation",
+    on_halt = "On::Halt",
+    on_freeze = "On::Freeze",
+    on_restoration = "On::Restoration",
+    on_calibration = "On::Calibration",
+    approver = "On::Approver",
+    on_approval = "On::Approval",
 }
 
 impl Names {
@@ -333,6 +340,18 @@ impl Names {
                 let named = on.identity.to_string();
                 entity(uid(&self.on_identity, &named), [("vouched", uid(&self.vouched, &named))])
             }
+            Resource::Invitation(_) => entity(uid(&self.on_invitation, what.to_string()), []),
+            Resource::Halt(_) => entity(uid(&self.on_halt, what.to_string()), []),
+            Resource::Freeze(on) => entity(uid(&self.on_freeze, on.freeze.to_string()), []),
+            Resource::Restoration(_) => entity(uid(&self.on_restoration, what.to_string()), []),
+            Resource::Calibration(on) => entity(uid(&self.on_calibration, on.version.to_string()), []),
+            Resource::Approval(on) => entity(
+                uid(&self.on_approval, on.approval.to_string()),
+                [
+                    ("asked_by", account(&on.asked_by)),
+                    ("approver", uid(&self.approver, on.approver.as_str())),
+                ],
+            ),
         }
     }
 }

@@ -1,13 +1,24 @@
 //! Every actor, action and resource with the answer, as text that people review.
 
-use gangline_types::{AccountId, ClusterId, EnrolmentId, GpuId, Hash, KeyId, MachineId};
+use gangline_types::{
+    AccountId, ApprovalId, ClusterId, EnrolmentId, FreezeId, GpuId, Hash, KeyId, Label, MachineId,
+    UnixSeconds,
+};
 use gangline_wire::{
     Action,
-    api::{account::Role, enrol::KeyKind},
+    api::{
+        account::Role,
+        enrol::KeyKind,
+        operate::{Approver, Doer},
+    },
 };
 
 use super::{Resource, decide, on};
-use crate::{Job, Principal, Refusal};
+use crate::{
+    Job, Principal, Refusal,
+    care::{Care, care, takes_one_factor},
+    freeze::Target,
+};
 
 const OWN: AccountId = AccountId::from_bytes([1; 16]);
 const OWN_MACHINE: MachineId = MachineId::from_bytes([3; 16]);
@@ -39,6 +50,7 @@ pub(crate) fn resources() -> Vec<(&'static str, Resource)> {
     let cluster = ClusterId::from_bytes([7; 16]);
     let gpu = GpuId::from_bytes([8; 16]);
     let enrolment = EnrolmentId::from_bytes([9; 16]);
+    let (freeze, approval) = (FreezeId::from_bytes([13; 16]), ApprovalId::from_bytes([14; 16]));
     vec![
         ("network", on::Network.into()),
         ("own account", on::Account { account: a }.into()),
@@ -57,19 +69,60 @@ pub(crate) fn resources() -> Vec<(&'static str, Resource)> {
         ("other key", on::Key { key, account: b }.into()),
         ("own identity", on::Identity { identity: Hash([10; 32]) }.into()),
         ("other identity", on::Identity { identity: Hash([11; 32]) }.into()),
+        (
+            "invitation",
+            on::Invitation { account: None, role: Role::Operator, name: Label::lossy("Ada") }.into(),
+        ),
+        ("freeze to be made", on::Halt { target: Target::Fleet, seconds: None }.into()),
+        ("freeze", on::Freeze { freeze, target: Target::Fleet }.into()),
+        ("restoration", on::Restoration { doer: Doer::Key(key), since: UnixSeconds(7) }.into()),
+        ("calibration", on::Calibration { version: 1, table: Hash([12; 32]), promote: true }.into()),
+        ("own act, to confirm", on::Approval { approval, asked_by: a, approver: Approver::Oneself }.into()),
+        ("own act, for another", on::Approval { approval, asked_by: a, approver: Approver::Another }.into()),
+        ("own act, nobody else", on::Approval { approval, asked_by: a, approver: Approver::Alone }.into()),
+        (
+            "other's act, to confirm",
+            on::Approval { approval, asked_by: b, approver: Approver::Oneself }.into(),
+        ),
+        (
+            "other's act, for another",
+            on::Approval { approval, asked_by: b, approver: Approver::Another }.into(),
+        ),
+        (
+            "other's act, nobody else",
+            on::Approval { approval, asked_by: b, approver: Approver::Alone }.into(),
+        ),
     ]
+}
+
+/// What an act takes beyond policy's yes.
+fn more(who: &Principal, action: Action, what: &Resource) -> String {
+    let care = match care(who, action, what) {
+        Care::Plain => "",
+        Care::Fresh => ", freshly signed in",
+        Care::Confirmed => ", confirmed in a browser",
+        Care::Approved => ", approved by another",
+    };
+    let is_person = matches!(who, Principal::Person { .. });
+    let factors = if is_person && takes_one_factor(action) { ", with one factor too" } else { "" };
+    format!("{care}{factors}")
 }
 
 /// The whole matrix as text, one line a case: for people to review and for a test to hold.
 pub fn matrix() -> String {
     use std::fmt::Write;
-    let mut out = String::from("# actor | action | resource | allowed by, or refused as\n");
+    let mut out = String::from(
+        "# actor | action | resource | allowed (what it takes beyond policy) by, or refused as\n",
+    );
     let what = resources();
     for (name, principal) in &actors() {
         for action in Action::ALL {
             for (kind, resource) in &what {
                 match decide(principal, *action, resource) {
-                    Ok(reason) => writeln!(out, "{name} | {action} | {kind} | yes: {reason}"),
+                    Ok(reason) => {
+                        let more = more(principal, *action, resource);
+                        writeln!(out, "{name} | {action} | {kind} | yes{more}: {reason}")
+                    }
                     Err(Refusal::Hidden) => writeln!(out, "{name} | {action} | {kind} | hidden"),
                     Err(_) => continue, // refused openly: the default, left out so that people can read the rest
                 }

@@ -82,16 +82,50 @@ const BOUNDS: &[Bound] = &[
         at_most: r#"permit (principal == Who::Job::"setup", action, resource);"#,
     },
     Bound {
+        says: "only the set-up at the console moves the books",
+        actions: &[Action::MoveBooks],
+        at_most: r#"permit (principal == Who::Job::"setup", action, resource);"#,
+    },
+    Bound {
         says: "only the watcher opens incidents and freezes by rule",
         actions: &[Action::Watch],
         at_most: r#"permit (principal == Who::Job::"watcher", action, resource);"#,
     },
     Bound {
-        says: "only an operator freezes, thaws and closes incidents",
-        actions: &[Action::Contain],
+        says: "only an operator freezes, thaws, restores, moves calibrations and closes incidents",
+        actions: &[Action::Contain, Action::Freeze, Action::Thaw, Action::Restore, Action::MoveCalibration],
         at_most: r#"permit (principal is Who::Person, action, resource)
             when { principal.role == Who::Role::"operator" };
             permit (principal is Who::CommandLine, action, resource)
+            when { principal.role == Who::Role::"operator" };"#,
+    },
+    Bound {
+        says: "only an operator asks for an approval, and only for themselves",
+        actions: &[Action::AskApproval],
+        at_most: r#"permit (principal is Who::Person, action, resource is On::Account)
+            when { principal.role == Who::Role::"operator" && resource.account == principal.account };
+            permit (principal is Who::CommandLine, action, resource is On::Account)
+            when { principal.role == Who::Role::"operator" && resource.account == principal.account };"#,
+    },
+    Bound {
+        says: "nobody approves what they asked for themselves where another has to, nor by a key",
+        actions: &[Action::DecideApproval],
+        at_most: r#"permit (principal is Who::Person, action, resource is On::Approval)
+            when { principal.role == Who::Role::"operator" &&
+                (if resource.approver == On::Approver::"another"
+                 then resource.asked_by != principal.account
+                 else resource.asked_by == principal.account) };"#,
+    },
+    Bound {
+        says: "only an operator in a browser ends all sessions of an account",
+        actions: &[Action::EndAccountSessions],
+        at_most: r#"permit (principal is Who::Person, action, resource is On::Account)
+            when { principal.role == Who::Role::"operator" };"#,
+    },
+    Bound {
+        says: "only an operator in a browser declines",
+        actions: &[Action::DeclineApproval],
+        at_most: r#"permit (principal is Who::Person, action, resource is On::Approval)
             when { principal.role == Who::Role::"operator" };"#,
     },
     Bound {
@@ -183,9 +217,9 @@ const BOUNDS: &[Bound] = &[
     },
 ];
 
-/// What anybody may do, so that there is nothing to bound: a link's secret and a passkey's signature are themselves
-/// what is asked for, and the routes that take them check them.
-const OPEN: [Action; 3] = [Action::ReadPublic, Action::UseLink, Action::UsePasskey];
+/// What anybody may do, so that there is nothing to bound: a link's secret, a passkey's signature and a password are
+/// themselves what is asked for, and the routes that take them check them.
+const OPEN: [Action; 4] = [Action::ReadPublic, Action::UseLink, Action::UsePasskey, Action::UsePassword];
 
 fn schema(text: &str) -> Schema {
     Schema::from_cedarschema_str(text).unwrap().0
@@ -360,9 +394,23 @@ fn planted_breaches_are_found() {
     );
     check(
         SCHEMA,
-        r#"permit (principal is Who::Person, action == Action::"invite", resource is On::Network)
+        r#"permit (principal is Who::Person, action == Action::"invite", resource is On::Invitation)
             when { principal.role != Who::Role::"renter" };"#,
         "only an operator in a browser and the set-up at the console invite",
+    );
+    // Whoever asked approves it as well, and so does a key.
+    let approvals = "nobody approves what they asked for themselves where another has to, nor by a key";
+    check(
+        SCHEMA,
+        r#"permit (principal is Who::Person, action == Action::"decide_approval", resource is On::Approval)
+            when { principal.role == Who::Role::"operator" && resource.asked_by == principal.account };"#,
+        approvals,
+    );
+    check(
+        SCHEMA,
+        r#"permit (principal is Who::CommandLine, action == Action::"decide_approval", resource is On::Approval)
+            when { principal.role == Who::Role::"operator" && resource.asked_by != principal.account };"#,
+        approvals,
     );
 }
 

@@ -1,6 +1,8 @@
 //! The consoles of the three roles. They show what the server hands them and post forms; what a role
 //! may do is decided elsewhere, at each post.
 
+mod acts;
+mod approvals;
 mod operator;
 mod renter;
 mod security;
@@ -9,20 +11,13 @@ mod supplier;
 
 use gangline_types::{ClusterId, GpuId, KeyId, MicroCredits, Seconds, UnixSeconds, cluster::ClusterState};
 
+pub use acts::{ActRow, ActsView, acts};
+pub use approvals::{ApprovalRow, ApprovalState, ApprovalsView, approvals};
 pub use operator::{AccountRow, FreshLink, MachineCounts, OperatorView, RefusalRow, operator};
 pub use renter::{ReceiptRow, RenterView, renter};
-pub use security::{FreezeRow, IncidentRow, SecurityView, StopPreview, security};
+pub use security::{DeliveryRow, FreezeRow, IncidentRow, SecurityView, StopPreview, WitnessRow, security};
 pub use sign_in::{SignInView, sign_in, sign_out};
 pub use supplier::{MachineRow, MachineState, Statement, StatementLine, SupplierView, supplier};
-
-/// What the last form did, shown once above the console.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Notice {
-    /// Whether it did what was asked.
-    pub ok: bool,
-    /// What happened, in a sentence.
-    pub text: String,
-}
 
 /// One enrolled key.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -3,7 +3,7 @@
 use askama::Template;
 use gangline_types::{AccountId, UnixSeconds, public::NetworkTotals};
 
-use super::{ClusterRow, KeyRow, Notice};
+use super::{ClusterRow, KeyRow};
 use crate::{
     chrome::{Chrome, Role, draw},
     ui,
@@ -14,8 +14,6 @@ use crate::{
 pub struct OperatorView {
     /// The time the page is drawn for.
     pub now: UnixSeconds,
-    /// What the last form did.
-    pub notice: Option<Notice>,
     /// A link that was made by the last form; it is shown this once.
     pub fresh_link: Option<FreshLink>,
     /// The network's totals.
@@ -30,6 +28,8 @@ pub struct OperatorView {
     pub incidents: u64,
     /// Freezes in force.
     pub freezes: u64,
+    /// Dangerous acts that wait for a decision.
+    pub approvals: u64,
     /// How many requests were refused in the last 24 hours.
     pub refusals_day: u64,
     /// Keys, newest first.
@@ -43,7 +43,7 @@ pub struct OperatorView {
 pub struct MachineCounts {
     /// Joined and not left.
     pub registered: u64,
-    /// Beat within the last three minutes.
+    /// Heard of within the last three minutes.
     pub connected: u64,
 }
 

@@ -1,9 +1,9 @@
 //! The renter's console: my clusters and what they cost, my receipts, how to connect.
 
 use askama::Template;
-use gangline_types::{Hash, MicroCredits, UnixSeconds, receipt::Receipt};
+use gangline_types::{Hash, MicroCredits, UnixSeconds, public::NetworkTotals, receipt::Receipt};
 
-use super::{ClusterRow, KeyRow, Notice};
+use super::{ClusterRow, KeyRow};
 use crate::{
     chrome::{Chrome, draw},
     ui,
@@ -14,12 +14,10 @@ use crate::{
 pub struct RenterView {
     /// The time the page is drawn for.
     pub now: UnixSeconds,
-    /// What the last form did.
-    pub notice: Option<Notice>,
     /// This network's address as others reach it, for the commands: `https://host`.
     pub origin: String,
-    /// GPUs that may be hired now.
-    pub rentable: u64,
+    /// The network's totals.
+    pub totals: NetworkTotals,
     /// The account's clusters, newest first.
     pub clusters: Vec<ClusterRow>,
     /// The account's receipts, newest first.

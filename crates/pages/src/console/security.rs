@@ -1,7 +1,7 @@
 //! The operator's security page: what was noticed, what is frozen, and a search of refusals.
 
 use askama::Template;
-use gangline_types::{FreezeId, IncidentId, UnixSeconds};
+use gangline_types::{DeliveryId, FreezeId, IncidentId, UnixSeconds};
 
 use super::RefusalRow;
 use crate::{
@@ -20,6 +20,12 @@ pub struct SecurityView {
     pub closed: bool,
     /// Freezes, newest first; those that are over too.
     pub freezes: Vec<FreezeRow>,
+    /// Witnesses of the log, and how each last answered.
+    pub witnesses: Vec<WitnessRow>,
+    /// Who outside is told, and where that leads.
+    pub outlets: Vec<(String, String)>,
+    /// Messages to them: dead letters first, then those that wait, then those that arrived.
+    pub deliveries: Vec<DeliveryRow>,
     /// What a freeze would stop, if that was asked.
     pub stop: Option<StopPreview>,
     /// Refusals that were searched for, newest first.
@@ -67,6 +73,46 @@ pub struct IncidentRow {
     pub resource: String,
     /// What somebody wrote of it.
     pub note: String,
+}
+
+/// A witness of the log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WitnessRow {
+    /// Its name.
+    pub name: String,
+    /// Where it is asked.
+    pub at: String,
+    /// How it last answered, in a word.
+    pub state: String,
+    /// Entries that it has cosigned last.
+    pub size: u64,
+    /// When, if it has.
+    pub cosigned_at: Option<UnixSeconds>,
+    /// Why it did not cosign; empty if it did. Its words, or ours.
+    pub error: String,
+}
+
+/// A message to somebody outside.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeliveryRow {
+    /// Its id.
+    pub id: DeliveryId,
+    /// `webhook` or `mail`.
+    pub outlet: String,
+    /// What stands above it; an attacker may have chosen some of it.
+    pub subject: String,
+    /// When it was made.
+    pub made_at: UnixSeconds,
+    /// `waiting`, `sent` or `dead`.
+    pub state: String,
+    /// How often it was tried.
+    pub tries: u32,
+    /// When it is tried next, if it waits.
+    pub due_at: UnixSeconds,
+    /// When it arrived or was given up.
+    pub settled_at: Option<UnixSeconds>,
+    /// Why the last try failed: the other side's words.
+    pub error: String,
 }
 
 /// A freeze.

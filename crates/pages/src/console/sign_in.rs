@@ -15,6 +15,8 @@ pub struct SignInView {
     pub reason: Option<String>,
     /// Whether somebody is signed in already, and is asked once more because of what they want to do.
     pub again: bool,
+    /// Whether the way leads by the page of their account, where a passkey is added.
+    pub has_account: bool,
 }
 
 #[derive(Template)]

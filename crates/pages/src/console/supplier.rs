@@ -3,10 +3,10 @@
 use askama::Template;
 use gangline_types::{
     GpuId, MachineId, MicroCredits, Share, UnixSeconds,
-    public::{InclusionProof, PublicGpu},
+    public::{InclusionProof, NetworkTotals, PublicGpu},
 };
 
-use super::{KeyRow, Notice};
+use super::KeyRow;
 use crate::{
     chrome::{Chrome, draw},
     ui,
@@ -17,12 +17,18 @@ use crate::{
 pub struct SupplierView {
     /// The time the page is drawn for.
     pub now: UnixSeconds,
-    /// What the last form did.
-    pub notice: Option<Notice>,
     /// This network's address as others reach it, for `gangline worker join`: `https://host`.
     pub origin: String,
-    /// The account's machines.
+    /// The network's totals.
+    pub totals: NetworkTotals,
+    /// A page of the account's machines, newest first.
     pub machines: Vec<MachineRow>,
+    /// How many it has in all.
+    pub machines_in_all: u64,
+    /// Whether there are machines before these.
+    pub continued: bool,
+    /// The machine after which the next page goes on; none on the last.
+    pub next: Option<MachineId>,
     /// The account's keys, newest first.
     pub keys: Vec<KeyRow>,
     /// The account's statement of this season.
@@ -79,8 +85,12 @@ pub struct Statement {
     pub season: u32,
     /// Sum of all shares of the season.
     pub total: MicroCredits,
+    /// What is held for GPUs that are suspect.
+    pub held: MicroCredits,
     /// The latest shares, newest period first.
     pub lines: Vec<StatementLine>,
+    /// Whether older ones are left out.
+    pub more: bool,
 }
 
 /// One GPU's share of one period.

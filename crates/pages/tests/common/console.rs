@@ -103,7 +103,7 @@ pub fn operator_view(w: &Words) -> OperatorView {
     });
     OperatorView {
         now: NOW,
-        notice: Some(Notice { ok: true, text: w.say("The link is made.") }),
+        approvals: 2,
         fresh_link: Some(FreshLink {
             role: Role::Supplier,
             name: w.say("North Shed Computing"),
@@ -153,14 +153,20 @@ pub fn supplier_view(w: &Words) -> SupplierView {
         .collect();
     SupplierView {
         now: NOW,
-        notice: Some(Notice {
-            ok: false,
-            text: w.say("That label holds a character that is not printable."),
-        }),
         origin: w.say("https://gangline.example"),
+        totals: totals(),
+        machines_in_all: 120,
+        continued: true,
+        next: machines.last().map(|last| last.id),
         machines,
         keys: key_rows(&mut d, w, 3),
-        statement: Statement { season: 2, total: MicroCredits(84_214_000_771), lines },
+        statement: Statement {
+            season: 2,
+            total: MicroCredits(84_214_000_771),
+            held: MicroCredits(1_500_000),
+            lines,
+            more: true,
+        },
     }
 }
 
@@ -183,9 +189,8 @@ pub fn renter_view(w: &Words) -> RenterView {
     let receipts = receipts.collect();
     RenterView {
         now: NOW,
-        notice: None,
         origin: w.say("https://gangline.example"),
-        rentable: 3_391,
+        totals: totals(),
         clusters: cluster_rows(&mut d, w),
         receipts,
         keys: key_rows(&mut d, w, 2),
@@ -221,11 +226,36 @@ pub fn security_view(w: &Words) -> SecurityView {
         reason: w.say("foreign_touch by key_1q5k9vt0e8r6a2n4m7c3x0b1dz"),
         over: *over,
     });
+    let freezes = freezes.collect();
+    let deliveries = ["dead", "waiting", "sent"].iter().map(|state| DeliveryRow {
+        id: DeliveryId::from_bytes(d.bytes()),
+        outlet: "webhook".into(),
+        subject: w.say("[gangline] opened, urgent: foreign touch by key_1q5k9vt0e8r6a2n4m7c3x0b1dz"),
+        made_at: UnixSeconds(NOW.0 - 800),
+        state: (*state).into(),
+        tries: 10,
+        due_at: NOW.plus(40),
+        settled_at: (*state != "waiting").then_some(UnixSeconds(NOW.0 - 30)),
+        error: w.say("ops.example answered 500"),
+    });
     SecurityView {
         now: NOW,
+        witnesses: ["cosigns", "refuses"]
+            .iter()
+            .map(|state| WitnessRow {
+                name: w.say("gangline.witness/0a1b2c3d"),
+                at: w.say("witness.example"),
+                state: (*state).into(),
+                size: 77_000,
+                cosigned_at: (*state == "cosigns").then_some(UnixSeconds(NOW.0 - 3)),
+                error: w.say(if *state == "cosigns" { "" } else { "the log was forked" }),
+            })
+            .collect(),
+        outlets: vec![("webhook".into(), w.say("https://ops.example"))],
+        deliveries: deliveries.collect(),
         incidents,
         closed: true,
-        freezes: freezes.collect(),
+        freezes,
         stop: Some(StopPreview {
             target: w.say("label_gpu"),
             minutes: 15,
@@ -242,4 +272,54 @@ pub fn security_view(w: &Words) -> SecurityView {
         code: w.say("not_found"),
         hours: Some(24),
     }
+}
+
+pub fn acts_view(w: &Words) -> ActsView {
+    let act = |n: u64| ActRow {
+        at: UnixSeconds(NOW.0 - 60 * n),
+        actor: w.say("key_1q5k9vt0e8r6a2n4m7c3x0b1dz"),
+        account: w.say("acct_1q5k9vt0e8r6a2n4m7c3x0b1dz"),
+        action: w.say("label_gpu"),
+        resource: w.say("gpu_7h3k2m9c0v5w8x1z4a6b2d3e4f"),
+        reason: w.say("a machine names its own GPUs"),
+        detail: w.say("is called shed-03"),
+    };
+    ActsView {
+        acts: (0..3).map(act).collect(),
+        older: Some(77),
+        problem: Some(w.say("That is no id of a key or an account.")),
+        who: w.say("key_1"),
+        action: w.say("label_gpu"),
+        on: w.say("gpu_1"),
+        hours: Some(24),
+        until: Some(1),
+    }
+}
+
+pub fn approvals_view(w: &Words) -> ApprovalsView {
+    let mut d = Dice(23);
+    let mut row = |n: u64, key: bool, state: ApprovalState| ApprovalRow {
+        id: ApprovalId::from_bytes(d.bytes()),
+        act: w.say("lift a freeze"),
+        what: w.say("frz_1q5k9vt0e8r6a2n4m7c3x0b1dz of fleet"),
+        account: w.say("Olga"),
+        key: key.then(|| (w.say("laptop"), w.say("0123abcd 4567ef01"))),
+        asked_at: UnixSeconds(NOW.0 - 100 * n),
+        approver: w.say("another operator"),
+        state,
+    };
+    let (by, until) = (w.say("Ben"), NOW.plus(3_000));
+    let field = (w.say("name"), w.say("Dora"));
+    let form = Some(("/console/invite".to_owned(), vec![field]));
+    let at = UnixSeconds(NOW.0 - 50);
+    let rows = vec![
+        row(1, true, ApprovalState::Waiting { until, may_approve: true }),
+        row(2, false, ApprovalState::Waiting { until, may_approve: false }),
+        row(3, false, ApprovalState::Approved { by: by.clone(), from: at, until, form }),
+        row(4, true, ApprovalState::Approved { by: by.clone(), from: NOW.plus(60), until, form: None }),
+        row(5, true, ApprovalState::Declined { by: by.clone(), at }),
+        row(6, false, ApprovalState::Done { by, at }),
+        row(7, false, ApprovalState::Lapsed),
+    ];
+    ApprovalsView { now: NOW, rows }
 }

@@ -115,6 +115,8 @@ pub fn public_gpu(d: &mut Dice, w: &Words, at: usize) -> PublicGpu {
         },
         uptime_minutes_day: if connected { 1_440 - d.below(60) as u32 } else { d.below(900) as u32 },
         season_share: if proven { MicroCredits(d.below(90_000_000_000)) } else { MicroCredits(0) },
+        season_held: MicroCredits(0),
+        claimed_model: Text::default(),
     }
 }
 
@@ -185,6 +187,12 @@ pub fn explorer_view(w: &Words, rows: usize) -> ExplorerView {
         next: Some(w.say("cursor-1")),
         season: Some(season()),
         snapshots: (1_408..1_412).rev().map(|p| public_snapshot(&mut d, p)).collect(),
+        cosigned: Some(Cosigned {
+            entries: 77_000,
+            witnesses: 2,
+            asked: 3,
+            at: Some(UnixSeconds(NOW.0 - 3)),
+        }),
     }
 }
 
@@ -199,6 +207,7 @@ pub fn empty_explorer() -> ExplorerView {
         next: None,
         season: None,
         snapshots: Vec::new(),
+        cosigned: None,
     }
 }
 
@@ -274,7 +283,18 @@ pub fn gpu_view(w: &Words, software: bool) -> GpuView {
             transcript_href: passed.then(|| "/api/v1/public/epochs/prf_1".to_owned()),
         }
     });
-    GpuView { now: NOW, gpu, uptime, outages, proofs, epochs: epochs.into(), shares }
+    let appeals = vec![AppealRow {
+        state: "open",
+        opened_at: NOW,
+        transcript_href: Some("/api/v1/public/epochs/prf_x".to_owned()),
+        quorum: 2,
+        verifiers: vec![
+            (Text::lossy("One <b>"), Some(true)),
+            (Text::lossy("Two"), Some(false)),
+            (Text::lossy("Three"), None),
+        ],
+    }];
+    GpuView { now: NOW, gpu, uptime, outages, proofs, epochs: epochs.into(), appeals, shares }
 }
 
 fn entry(d: &mut Dice, gpu: GpuId) -> PublicEntry {
@@ -423,6 +443,8 @@ pub fn chrome(w: &Words, theme: Theme, path: &str, role: Option<Role>) -> Chrome
         banner: Some(w.say(
             "This network runs on one machine, its GPUs are software devices and a period is one minute.",
         )),
+        passwords: true,
+        done: role.map(|_| Done::Noted),
     }
 }
 
@@ -451,13 +473,21 @@ pub fn gallery(w: &Words, theme: Theme) -> Vec<(&'static str, String)> {
         ("approve-decide", some(ApproveView::Decide(key_request(w)))),
         ("approve-approved", some(ApproveView::Approved(Asking::Machine))),
         ("approve-denied", some(ApproveView::Denied(Asking::CommandLine))),
+        ("approvals", approvals(&at("/console/approvals", Some(Role::Operator)), &approvals_view(w))),
         ("security", security(&at("/console/security", Some(Role::Operator)), &security_view(w))),
+        ("acts", acts(&at("/console/security/acts", Some(Role::Operator)), &acts_view(w))),
         ("operator", operator(&at("/console", Some(Role::Operator)), &operator_view(w))),
         ("supplier", supplier(&at("/console", Some(Role::Supplier)), &supplier_view(w))),
         ("renter", renter(&at("/console", Some(Role::Renter)), &renter_view(w))),
         ("account", account(&at("/account", Some(Role::Operator)), &account_view(w))),
         ("sign-out", sign_out(&at("/signin", None))),
-        ("sign-in", sign_in(&at("/console", None), &SignInView { reason: w.0.clone(), again: true })),
+        (
+            "sign-in",
+            sign_in(
+                &at("/console", None),
+                &SignInView { reason: w.0.clone(), again: true, has_account: true },
+            ),
+        ),
         ("api", api(&at("/api", None), &api_view(w))),
     ];
     for (name, status) in
@@ -485,8 +515,10 @@ fn account_view(w: &Words) -> AccountView {
     AccountView {
         now: NOW,
         name: w.say("North Shed Computing"),
+        password: Some(Some(w.say("ada.l"))),
         passkeys_at: Some(w.say("https://gangline.example")),
         passkeys: vec![passkey(1, None), passkey(2, Some(NOW))],
+        lacks_a_factor: true,
         sessions: vec![session(3, "passkey"), session(4, "link")],
     }
 }

@@ -1,5 +1,5 @@
 //! Cheats against the verifier: each one tries, and is refused with a reason. Those whose bits are right and who are
-//! only too slow are in `tests/heavy_timing.rs`; what a cheat would pay is in `docs/PROOF.md`.
+//! only too slow are in `tests/heavy_proof_timing.rs`; what a cheat would pay is in `docs/PROOF.md`.
 
 use gangline_types::{GpuId, Hash};
 use proptest::prelude::*;
@@ -27,6 +27,8 @@ enum How {
     Skip(Part, u32),
     /// Holds only the first so many blocks and reads those again for all others.
     Holds(u32),
+    /// Walks over one region only, and fills no other.
+    OneRegion,
     /// Reads a quarter of each block.
     Quarter,
     /// Gives the memory up after the first walk.
@@ -69,6 +71,9 @@ impl Engine for Cheat {
         for i in 0..self.cpu.blocks.len() {
             match self.how {
                 How::Holds(held) => self.cpu.blocks[i] = self.cpu.blocks[i % held as usize],
+                How::OneRegion => {
+                    self.cpu.blocks[i] = self.cpu.blocks[i % params.memory.region_blocks() as usize]
+                }
                 How::Quarter => self.cpu.blocks[i][4..].fill(0),
                 _ => {}
             }
@@ -109,7 +114,7 @@ impl Engine for Cheat {
                                 Part::Alu => chain::Step::Alu { key },
                                 _ => chain::Step::Walk { memory: &self.cpu.memory },
                             };
-                            chain::segment(params, step, &mut one);
+                            chain::segment(params, step, &[segment as u32], &mut one);
                             state = one[0];
                         }
                         self.cpu.states[place_of(part)][at] = state;
@@ -188,6 +193,7 @@ fn every_shortcut_is_refused_with_its_reason() {
     for (how, code) in [
         (How::Holds(512), "wrong_segment"),
         (How::Holds(900), "wrong_segment"),
+        (How::OneRegion, "wrong_segment"),
         (How::Quarter, "wrong_segment"),
         (How::GivesUp, "wrong_segment"),
         (How::AluAtOnce, "wrong_segment"),
@@ -228,6 +234,7 @@ fn skipped_work_is_found_as_often_as_the_arithmetic_says() {
         for part in [Part::Walk, Part::Alu] {
             let mut params = Params { matrix: None, ..SMALL };
             params.walk = ChainParams { units: 128, segments: 5, steps: 4, opened };
+            params.memory.stay = 1;
             params.alu = ChainParams { units: 128, segments: 5, steps: 2, opened };
             let challenge = challenge(params);
             let mut prover = Chained::new(cheat(How::Skip(part, percent)));
@@ -292,6 +299,7 @@ fn skipped_rows_of_products_are_found_as_often_as_the_arithmetic_says() {
 #[test]
 fn memory_that_is_not_there_is_found_by_nearly_every_walker() {
     let mut params = Params { matrix: None, ..SMALL };
+    params.memory = MemoryParams::whole(1024, 8);
     params.walk = ChainParams { units: 128, segments: 4, steps: 16, opened: 4 };
     let challenge = challenge(params);
     for (held, trials) in [(1000, 300), (922, 300)] {

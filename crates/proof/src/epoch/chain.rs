@@ -4,7 +4,7 @@
 //! Knows nothing of trees or messages. Blocks of memory are made anew for each step; the reference prover
 //! hands in blocks it holds.
 
-use super::Params;
+use super::{MemoryParams, Params};
 use crate::chacha::{self, Key};
 
 /// A chain's state: four words.
@@ -31,12 +31,18 @@ pub fn start(key: &Key, unit: u32) -> State {
     [words[0][0], words[1][0], words[2][0], words[3][0]]
 }
 
-/// Runs a segment from each of these states, side by side.
-pub fn segment<const L: usize>(params: &Params, step: Step<'_>, states: &mut [State; L]) {
+/// Runs a segment from each of these states, side by side: of each chain the segment of this number.
+pub fn segment<const L: usize>(
+    params: &Params,
+    step: Step<'_>,
+    segments: &[u32; L],
+    states: &mut [State; L],
+) {
     match step {
         Step::Walk { memory } => {
-            for _ in 0..params.walk.steps {
-                let places = std::array::from_fn(|l| place(&states[l], params.memory.blocks));
+            for i in 0..params.walk.steps {
+                let at = |l: usize| segments[l] * params.walk.steps + i;
+                let places = std::array::from_fn(|l| place(&states[l], &params.memory, at(l)));
                 let words = chacha::words::<L>(memory, places, chacha::MEMORY, params.memory.rounds);
                 for (l, state) in states.iter_mut().enumerate() {
                     take_in(state, &std::array::from_fn(|word| words[word][l]));
@@ -54,10 +60,10 @@ pub fn segment<const L: usize>(params: &Params, step: Step<'_>, states: &mut [St
     }
 }
 
-/// The block that a walker in this state reads next.
+/// The block that a walker in this state reads in this step of its walk.
 #[inline(always)]
-pub fn place(state: &State, blocks: u32) -> u32 {
-    state[3] % blocks
+pub fn place(state: &State, memory: &MemoryParams, step: u32) -> u32 {
+    memory.base(step) + state[3] % memory.region_blocks()
 }
 
 /// Mixes the sixteen words of a block into a state. For every block this is a bijection of states, and

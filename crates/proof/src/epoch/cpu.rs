@@ -66,20 +66,21 @@ pub(crate) fn place_of(part: Part) -> usize {
 }
 
 impl Cpu {
-    /// A segment from each of these states, reading what is held.
-    fn advance(&self, params: &Params, part: Part, key: &Key, states: &mut [State]) {
+    /// The segment of this number from each of these states, reading what is held.
+    fn advance(&self, params: &Params, (part, segment): (Part, u32), key: &Key, states: &mut [State]) {
         if part == Part::Alu {
             for four in states.chunks_mut(LANES) {
                 let mut lanes: [State; LANES] =
                     std::array::from_fn(|l| four.get(l).copied().unwrap_or_default());
-                chain::segment(params, Step::Alu { key }, &mut lanes);
+                chain::segment(params, Step::Alu { key }, &[segment; LANES], &mut lanes);
                 four.copy_from_slice(&lanes[..four.len()]);
             }
             return;
         }
-        for _ in 0..params.walk.steps {
+        for i in 0..params.walk.steps {
             for state in &mut *states {
-                let block = &self.blocks[chain::place(state, params.memory.blocks) as usize];
+                let step = segment * params.walk.steps + i;
+                let block = &self.blocks[chain::place(state, &params.memory, step) as usize];
                 chain::take_in(state, block);
             }
         }
@@ -125,7 +126,7 @@ impl Engine for Cpu {
                 let mut states: Vec<State> =
                     (0..count).map(|u| chain::start(key, (first + u) as u32)).collect();
                 for segment in 0..segments {
-                    this.advance(params, part, key, &mut states);
+                    this.advance(params, (part, segment as u32), key, &mut states);
                     for (u, state) in states.iter().enumerate() {
                         kept[u * segments + segment] = *state;
                     }

@@ -127,7 +127,9 @@ impl Challenge {
         let chain = |c: ChainParams| [c.units, c.segments, c.steps, c.opened];
         let product = matrix.map_or([0; 3], |m| [m.n, m.steps, m.rows]);
         let numbers = [memory.blocks, memory.rounds].into_iter().chain(chain(walk)).chain(chain(alu));
-        for number in numbers.chain(product) {
+        // One region is what there was before there were regions.
+        let regions = [memory.regions, memory.stay].into_iter().filter(|_| memory.regions > 1);
+        for number in numbers.chain(product).chain(regions) {
             h.update(&number.to_le_bytes());
         }
         h.update(&self.beacon.0).update(&self.binding.0);

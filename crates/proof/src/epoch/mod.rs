@@ -22,7 +22,7 @@
 //! let gpu = GpuId::from_bytes([2; 16]);
 //! let key = GpuKey::derive(&[1; 32], gpu);
 //! let chain = ChainParams { units: 64, segments: 2, steps: 16, opened: 8 };
-//! let params = Params { memory: MemoryParams { blocks: 1024, rounds: 8 }, walk: chain, alu: chain, matrix: None };
+//! let params = Params { memory: MemoryParams::whole(1024, 8), walk: chain, alu: chain, matrix: None };
 //! let challenge = Challenge { params: params.check()?, beacon: Hash([3; 32]), binding: key.binding() };
 //! let mut prover = CpuProver::new();
 //! let mut watch = |_| ControlFlow::Continue(());
@@ -45,6 +45,7 @@ mod messages;
 mod params;
 pub(crate) mod prove;
 mod signed;
+mod sizes;
 mod verify;
 
 #[cfg(test)]
@@ -52,11 +53,13 @@ mod attacks;
 #[cfg(test)]
 mod tests;
 
+pub use crate::key::{GpuKey, GpuPublicKey, Signature};
 pub use budget::{Budget, OverBudget};
 pub use cpu::CpuProver;
 pub(crate) use messages::Draw;
 pub use messages::{ChainOpening, Challenge, Commitment, Opening, Part, binding};
-pub use params::{ChainParams, MemoryParams, Params, ParamsError};
+pub use params::{ChainParams, MemoryParams, Params, ParamsError, Stretch};
 pub use prove::{Progress, Prover, ProverError, Watch};
-pub use signed::{Faulty, GpuKey, GpuPublicKey, Signature, Transcript, fuzz_transcript};
+pub use signed::{Faulty, Transcript, fuzz_transcript};
+pub use sizes::SIZES;
 pub use verify::{Rejection, Verified, verify};

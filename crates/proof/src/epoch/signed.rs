@@ -1,49 +1,17 @@
-//! Who answers for a transcript, and the file that anyone can check offline.
-//!
-//! A machine has one key; its transcripts may not show which GPUs share a machine (decision 0005). So each GPU
-//! signs with a key of its own that follows from the machine's secret and the GPU's id and from nothing
-//! public: two keys of one machine are strangers to everybody else. The server learns each key from a request
-//! that the machine signs (decision 0028).
-//!
-//! Knows no file and no clock.
+//! What a GPU's key signs of an epoch, and the file that anyone can check offline. Knows no file and no clock.
 
-use ed25519_dalek::{Signer, SigningKey, VerifyingKey};
 use gangline_types::{GpuId, Hash};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{ChainOpening, Challenge, Commitment, Opening, Params, Rejection, Verified, binding, verify};
+use super::{ChainOpening, Challenge, Commitment, Opening, Params, Rejection, Verified, verify};
+use crate::key::{self, GpuKey, GpuPublicKey, NotTheirs, Signature};
 
 /// What the first field of every transcript says.
 const FORMAT: &str = "gangline epoch proof 1";
 
-/// The key that signs for one GPU.
-pub struct GpuKey {
-    key: SigningKey,
-    gpu: GpuId,
-}
-
 impl GpuKey {
-    /// The key of this GPU on the machine with this secret. The same every time; nothing about it is stored.
-    pub fn derive(machine_secret: &[u8; 32], gpu: GpuId) -> Self {
-        let seed = blake3::Hasher::new_derive_key("gangline 2026 proof key of one GPU of a machine")
-            .update(machine_secret)
-            .update(gpu.as_bytes())
-            .finalize();
-        Self { key: SigningKey::from_bytes(seed.as_bytes()), gpu }
-    }
-
-    /// The public half, to be told to the server in a request that the machine signs.
-    pub fn public(&self) -> GpuPublicKey {
-        GpuPublicKey(Hash(self.key.verifying_key().to_bytes()))
-    }
-
-    /// What this GPU's proofs are bound to.
-    pub fn binding(&self) -> Hash {
-        binding(&self.public().0.0, self.gpu)
-    }
-
-    /// Signs a whole proof.
+    /// Signs a whole epoch proof.
     pub fn sign(
         &self,
         challenge: &Challenge,
@@ -51,41 +19,9 @@ impl GpuKey {
         nonce: &Hash,
         opening: &Opening,
     ) -> Signature {
-        Signature(self.key.sign(&digest(challenge, commitment, nonce, opening).0).to_bytes().to_vec())
+        self.sign_digest(&digest(challenge, commitment, nonce, opening))
     }
 }
-
-impl std::fmt::Debug for GpuKey {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("GpuKey([redacted])")
-    }
-}
-
-/// The public half of a [`GpuKey`]: Ed25519, 64 hex digits.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
-#[serde(transparent)]
-pub struct GpuPublicKey(pub Hash);
-
-impl GpuPublicKey {
-    /// What proofs of this GPU under this key are bound to.
-    pub fn binding(&self, gpu: GpuId) -> Hash {
-        binding(&self.0.0, gpu)
-    }
-
-    /// Whether it is a point of the curve and none of small order: fit to be remembered by a server.
-    pub fn is_sound(&self) -> bool {
-        VerifyingKey::from_bytes(&self.0.0).is_ok_and(|key| !key.is_weak())
-    }
-}
-
-/// An Ed25519 signature over a whole proof, 64 bytes as base64.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(transparent)]
-pub struct Signature(
-    #[serde(with = "crate::packed")]
-    #[schemars(with = "String", extend("contentEncoding" = "base64"))]
-    Vec<u8>,
-);
 
 /// An epoch proof from challenge to signature: all that is needed to verify it, and nothing that names a
 /// machine. It has no times: those are the server's to say.
@@ -122,12 +58,9 @@ pub enum Faulty {
     /// Another format, or a later one.
     #[error("its format is {0:?}, and this program knows {FORMAT:?}")]
     Format(String),
-    /// The challenge was bound to another key or another GPU.
-    #[error("the challenge is bound to another GPU or another key than the transcript names")]
-    Binding,
-    /// The signature is not of this key over this proof.
-    #[error("the signature is not this key's over this proof")]
-    Signature,
+    /// It is not of the key that it names.
+    #[error(transparent)]
+    NotTheirs(#[from] NotTheirs),
     /// The proof does not hold.
     #[error(transparent)]
     Rejected(#[from] Rejection),
@@ -140,8 +73,7 @@ impl Faulty {
             Self::TooLong(_) => "too_long",
             Self::Unreadable(_) => "unreadable",
             Self::Format(_) => "unknown_format",
-            Self::Binding => "wrong_binding",
-            Self::Signature => "wrong_signature",
+            Self::NotTheirs(why) => why.code(),
             Self::Rejected(rejection) => rejection.code(),
         }
     }
@@ -180,14 +112,8 @@ impl Transcript {
         if self.format != FORMAT {
             return Err(Faulty::Format(self.format.chars().take(64).collect()));
         }
-        if self.key.binding(self.gpu) != self.challenge.binding {
-            return Err(Faulty::Binding);
-        }
-        let message = digest(&self.challenge, &self.commitment, &self.nonce, &self.opening);
-        let key = VerifyingKey::from_bytes(&self.key.0.0).map_err(|_| Faulty::Signature)?;
-        ed25519_dalek::Signature::from_slice(&self.signature.0)
-            .and_then(|signature| key.verify_strict(&message.0, &signature))
-            .map_err(|_| Faulty::Signature)
+        let digest = digest(&self.challenge, &self.commitment, &self.nonce, &self.opening);
+        Ok(self.key.answers_for(self.gpu, &self.challenge.binding, &digest, &self.signature)?)
     }
 
     /// Judges all of it: format, binding, signature, proof.
@@ -230,20 +156,8 @@ pub(super) fn digest(
     // Every vector goes in with its length before it, so no two openings read the same.
     for ChainOpening { states, paths } in [&opening.walk, &opening.alu, &opening.last_walk] {
         h.update(&(states.len() as u64).to_le_bytes()).update(bytemuck::cast_slice(states));
-        hashes(&mut h, paths);
+        key::put_hashes(&mut h, paths);
     }
-    h.update(&(opening.matrix.len() as u64).to_le_bytes());
-    for step in &opening.matrix {
-        h.update(&(step.y.len() as u64).to_le_bytes()).update(bytemuck::cast_slice(&step.y));
-        h.update(&(step.rows.len() as u64).to_le_bytes()).update(bytemuck::cast_slice(&step.rows));
-        hashes(&mut h, &step.paths);
-    }
+    key::put_steps(&mut h, &opening.matrix);
     h.finalize().into()
-}
-
-fn hashes(h: &mut blake3::Hasher, all: &[Hash]) {
-    h.update(&(all.len() as u64).to_le_bytes());
-    for hash in all {
-        h.update(&hash.0);
-    }
 }

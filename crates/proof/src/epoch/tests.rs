@@ -26,7 +26,7 @@ pub fn key() -> GpuKey {
 
 /// Small, and still with more than one of everything.
 pub const SMALL: Params = Params {
-    memory: MemoryParams { blocks: 1024, rounds: 8 },
+    memory: MemoryParams { regions: 2, stay: 1, ..MemoryParams::whole(1024, 8) },
     walk: ChainParams { units: 128, segments: 3, steps: 8, opened: 6 },
     alu: ChainParams { units: 64, segments: 2, steps: 9, opened: 5 },
     matrix: Some(MatrixParams { n: 64, steps: 2, rows: 3 }),
@@ -159,6 +159,17 @@ fn sizes_outside_the_limits_are_refused_everywhere() {
         // Fewer than four reads a block.
         walk(|w| w.segments = 1),
         memory(|m| m.blocks = 2048),
+        memory(|m| m.regions = 0),
+        memory(|m| m.regions = 1),
+        memory(|m| m.regions = 3),
+        memory(|m| m.regions = 513),
+        memory(|m| m.stay = 0),
+        memory(|m| m.stay = 1 << 16),
+        // Six rounds, and no whole number of them.
+        memory(|m| m.stay = 2),
+        memory(|m| m.stay = 5),
+        // A visit reads 320 of 512 blocks.
+        walk(|w| w.units = 320),
         Params { matrix: Some(MatrixParams { n: 65, steps: 1, rows: 1 }), ..SMALL },
         Params { matrix: Some(MatrixParams { n: 4096, steps: 4, rows: 24 }), ..SMALL },
     ] {
@@ -180,7 +191,7 @@ fn every_size_that_is_asked_is_within_the_limits() {
     for bytes in
         [0, gib, 2 * gib, 4 * gib, 8 * gib, 24 * gib, 80 * gib, 141 * gib, 192 * gib, 288 * gib, u64::MAX]
     {
-        for params in [Params::of_gpu(bytes), Params::of_gpu(bytes).with_matrix(Params::MATRIX)] {
+        for params in [Params::of_gpu(bytes), Params::of_gpu(bytes).with_matrices()] {
             assert_eq!(params.check(), Ok(params), "{bytes}");
             if (1 << 27..250 * gib).contains(&bytes) {
                 assert!(params.memory_bytes() as f64 > 0.8999 * bytes as f64, "{bytes}: {params:?}");
@@ -247,7 +258,7 @@ fn the_example_of_the_specification() {
     let walk = ChainParams { units: 64, segments: 2, steps: 16, opened: 3 };
     let alu = ChainParams { units: 64, segments: 1, steps: 4, opened: 2 };
     let params = Params {
-        memory: MemoryParams { blocks: 1024, rounds: 8 },
+        memory: MemoryParams::whole(1024, 8),
         walk,
         alu,
         matrix: Some(MatrixParams { n: 64, steps: 1, rows: 1 }),
@@ -262,10 +273,10 @@ fn the_example_of_the_specification() {
     let start = messages::part_key(&seed, Part::Walk, None);
     let mut walker = [chain::start(&start, 0)];
     let begins = walker[0];
-    chain::segment(&params, chain::Step::Walk { memory: &fill }, &mut walker);
+    chain::segment(&params, chain::Step::Walk { memory: &fill }, &[0], &mut walker);
     let alu_key = messages::part_key(&seed, Part::Alu, Some(&commitment.walk));
     let mut lane = [chain::start(&alu_key, 0)];
-    chain::segment(&params, chain::Step::Alu { key: &alu_key }, &mut lane);
+    chain::segment(&params, chain::Step::Alu { key: &alu_key }, &[0], &mut lane);
     let draw = Draw::new(&seed, &commitment, &nonce);
     let got = [
         ("public key of the GPU", key.public().0.to_string()),

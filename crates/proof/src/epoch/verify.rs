@@ -246,7 +246,8 @@ fn check_segments(
     let all: Vec<(State, State)> = picks.iter().enumerate().map(before_and_after).collect();
     for (some, picks) in all.chunks(LANES).zip(picks.chunks(LANES)) {
         let mut states: [State; LANES] = std::array::from_fn(|l| some.get(l).map_or([0; 4], |pair| pair.0));
-        chain::segment(params, step, &mut states);
+        let segments = std::array::from_fn(|l| picks.get(l).map_or(0, |pick| pick.1));
+        chain::segment(params, step, &segments, &mut states);
         for ((got, (_, committed)), &(unit, segment)) in states.iter().zip(some).zip(picks) {
             if got != committed {
                 return Err(Rejection::WrongSegment { part, unit, segment });

@@ -22,6 +22,8 @@ pub struct Device {
     pub limits: wgpu::Limits,
     pub device: wgpu::Device,
     pub queue: wgpu::Queue,
+    /// Whether kernels may work on buffers that the host can map.
+    pub reads_host_memory: bool,
     /// The first error the driver reported outside any call.
     fault: Arc<Mutex<Option<String>>>,
 }
@@ -30,8 +32,11 @@ impl Device {
     /// Opens an adapter with all its limits.
     pub fn open(adapter: Adapter, found: &wgpu::Adapter) -> Result<Self, ProverError> {
         let limits = found.limits();
+        // Only what measures cheats makes use of it.
+        let mappable = found.features() & wgpu::Features::MAPPABLE_PRIMARY_BUFFERS;
         let asked = wgpu::DeviceDescriptor {
             label: Some("gangline proof"),
+            required_features: mappable,
             required_limits: limits.clone(),
             ..Default::default()
         };
@@ -45,7 +50,8 @@ impl Device {
         let (errors, losses) = (Arc::clone(&fault), Arc::clone(&fault));
         device.on_uncaptured_error(Arc::new(move |error: wgpu::Error| note(&errors, error.to_string())));
         device.set_device_lost_callback(move |_, why| note(&losses, format!("device lost: {why}")));
-        Ok(Self { adapter, limits, device, queue, fault })
+        let reads_host_memory = !mappable.is_empty();
+        Ok(Self { adapter, limits, device, queue, reads_host_memory, fault })
     }
 
     /// Compiles kernels, each an entry point and its source.

@@ -58,9 +58,12 @@ pub(super) mod tests {
 
     use super::*;
 
+    /// Every kernel of matrices.
+    pub const ALL: [Kernel; 3] = [FILL, PRODUCT, PRODUCT_F32];
+
     #[test]
     fn every_kernel_translates_for_vulkan_metal_and_direct3d() {
-        for kernel in [FILL, PRODUCT, PRODUCT_F32] {
+        for kernel in ALL {
             translates(kernel.entry, kernel.source);
         }
     }

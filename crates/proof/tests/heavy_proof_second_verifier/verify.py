@@ -1,4 +1,4 @@
-"""A second verifier of epoch proofs, written from docs/PROOF.md alone and sharing no line with the first.
+"""A second verifier of epoch proofs and joining (matrix) proofs, written from docs/PROOF.md alone and sharing no line with the first.
 
 verify.py FILE: prints `holds`, or fails with the first check that does not. Slow, and meant to be read.
 """
@@ -67,10 +67,13 @@ def block(key, number, tag, rounds):
     return [(a + b) & WORD for a, b in zip(s, start)]
 
 
-def walk_segment(state, fill, memory, steps):
+def walk_segment(state, fill, memory, steps, number):
+    regions, stay = memory.get("regions", 1), memory.get("stay", 0)
+    blocks = memory["blocks"] // regions
     s = state[:]
-    for _ in range(steps):
-        v = block(fill, s[3] % memory["blocks"], 3, memory["rounds"])
+    for i in range(steps):
+        region = (number * steps + i) // stay % regions if stay else 0
+        v = block(fill, region * blocks + s[3] % blocks, 3, memory["rounds"])
         for q in range(4):
             for i in range(4):
                 s[i] = ((s[i] ^ v[4 * q + i]) * 0x9E3779B1) & WORD
@@ -123,6 +126,49 @@ def gpu_bytes(text):
 def main():
     with open(sys.argv[1], encoding="utf-8") as file:
         t = json.load(file)
+    joining(t) if "format" not in t else epoch(t)
+    print("holds")
+
+
+def joining(t):
+    challenge, roots, nonce = t["challenge"], t["commitment"]["roots"], bytes.fromhex(t["nonce"])
+    roots, opened, params = [bytes.fromhex(one) for one in roots], t["opening"]["steps"], challenge["params"]
+    beacon, binding = bytes.fromhex(challenge["beacon"]), bytes.fromhex(challenge["binding"])
+    check(len(roots) == len(opened) == params["steps"], "number of products")
+    numbers = [u32(params[name]) for name in ("n", "steps", "rows")]
+    digest = H("gangline 2026 proof matrix challenge", *numbers, beacon, binding)
+    if t.get("signed"):
+        key = bytes.fromhex(t["signed"]["key"])
+        check(bound(key, gpu_bytes(t["gpu"])) == binding, "binding")
+        message = [digest, nonce, struct.pack("<Q", len(roots)), *roots, *all_steps(opened)]
+        is_signed(key, t["signed"]["signature"], H("gangline 2026 proof matrix signature", *message))
+    products_hold(params, opened, roots, digest, nonce)
+
+
+def bound(key, gpu):
+    return H("gangline 2026 proof epoch binding of a GPU's key and a GPU", key, gpu)
+
+
+def items(text, width):
+    raw = base64.b64decode(text, validate=True)
+    return struct.pack("<Q", len(raw) // width) + raw
+
+
+def all_steps(opened):
+    parts = [struct.pack("<Q", len(opened))]
+    for step in opened:
+        parts += [items(step["y"], 8), items(step["rows"], 4), items(step["paths"], 32)]
+    return parts
+
+
+def is_signed(key, signature, message):
+    try:
+        Ed25519PublicKey.from_public_bytes(key).verify(base64.b64decode(signature), message)
+    except Exception:  # noqa: BLE001 - whatever is wrong with it
+        check(False, "signature")
+
+
+def epoch(t):
     check(t["format"] == "gangline epoch proof 1", "format")
     challenge, commitment, opening = t["challenge"], t["commitment"], t["opening"]
     params = challenge["params"]
@@ -130,12 +176,15 @@ def main():
     key, nonce = bytes.fromhex(t["key"]), bytes.fromhex(t["nonce"])
     beacon, binding = bytes.fromhex(challenge["beacon"]), bytes.fromhex(challenge["binding"])
     gpu = gpu_bytes(t["gpu"])
-    check(H("gangline 2026 proof epoch binding of a GPU's key and a GPU", key, gpu) == binding, "binding")
+    check(bound(key, gpu) == binding, "binding")
 
     numbers = [memory["blocks"], memory["rounds"]]
     for chain in (walk, alu):
         numbers += [chain[name] for name in ("units", "segments", "steps", "opened")]
     numbers += [matrix[name] for name in ("n", "steps", "rows")] if matrix else [0, 0, 0]
+    check(memory.get("regions", 1) > 1 or memory.get("stay", 0) == 0, "a single region is never left")
+    if memory.get("regions", 1) > 1:
+        numbers += [memory["regions"], memory["stay"]]
     seed = H("gangline 2026 proof epoch seed", *map(u32, numbers), beacon, binding)
     roots = {name: bytes.fromhex(commitment[name]) for name in ("walk", "alu", "last_walk")}
     products = [bytes.fromhex(product) for product in commitment["matrix"]]
@@ -148,10 +197,10 @@ def main():
     all_roots = [roots["walk"], roots["alu"], *products, roots["last_walk"]]
     draw = H("gangline 2026 proof epoch draw", seed, nonce, *all_roots)
 
-    def walked(state):
-        return walk_segment(state, fill, memory, walk["steps"])
+    def walked(state, number):
+        return walk_segment(state, fill, memory, walk["steps"], number)
 
-    def mixed(state):
+    def mixed(state, _number):
         return alu_segment(state, alu_key, alu["steps"])
 
     for part, name, chain, start, segment in (
@@ -171,27 +220,15 @@ def main():
             check(root(units, unit, leaf, pieces(path, 32)) == roots[name], f"unit {unit} of {name}")
             after = [list(struct.unpack("<4I", state)) for state in pieces(raw, 16)]
             before = after[drawn - 1] if drawn else block(start, unit, 4, 4)[:4]
-            check(segment(before) == after[drawn], f"segment {drawn} of unit {unit} of {name}")
+            check(segment(before, drawn) == after[drawn], f"segment {drawn} of unit {unit} of {name}")
 
     if matrix:
         products_hold(matrix, opening["matrix"], products, digest, draw)
     signed = [seed, nonce, roots["walk"], roots["alu"], u32(len(products)), *products, roots["last_walk"]]
-
-    def items(text, width):
-        raw = base64.b64decode(text, validate=True)
-        return struct.pack("<Q", len(raw) // width) + raw
-
     for name in ("walk", "alu", "last_walk"):
         signed += [items(opening[name]["states"], 4), items(opening[name]["paths"], 32)]
-    signed.append(struct.pack("<Q", len(opening["matrix"])))
-    for step in opening["matrix"]:
-        signed += [items(step["y"], 8), items(step["rows"], 4), items(step["paths"], 32)]
-    message = H("gangline 2026 proof epoch signature", *signed)
-    try:
-        Ed25519PublicKey.from_public_bytes(key).verify(base64.b64decode(t["signature"]), message)
-    except Exception:  # noqa: BLE001 - whatever is wrong with it
-        check(False, "signature")
-    print("holds")
+    signed += all_steps(opening["matrix"])
+    is_signed(key, t["signature"], H("gangline 2026 proof epoch signature", *signed))
 
 
 def products_hold(matrix, opened, roots, digest, nonce):

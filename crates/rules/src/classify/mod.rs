@@ -213,9 +213,12 @@ fn in_words(claim: &str, worst: &Finding) -> String {
     let Finding { expected, limit, measured, holds, .. } = worst;
     let (name, unit) = (expected.resource.words(), expected.resource.unit());
     let bound = if expected.resource.is_time() { "at most" } else { "at least" };
+    // Of times the median was learned; of rates the least, since one name may stand for several devices.
+    let learned = if expected.resource.is_time() { "median" } else { "least" };
     let basis = match expected.basis {
-        Basis::Calibrated => format!("the median of {} measurements", expected.samples),
-        Basis::Wide => format!("the median of {} measurements that spread widely", expected.samples),
+        Basis::Calibrated | Basis::Wide if expected.samples == 1 => "one measurement".to_owned(),
+        Basis::Calibrated => format!("the {learned} of {} measurements", expected.samples),
+        Basis::Wide => format!("the {learned} of {} measurements that spread widely", expected.samples),
         Basis::Related => "carried over from the same profile under other conditions".to_owned(),
         Basis::Published => "the maker's figure".to_owned(),
     };

@@ -17,6 +17,8 @@ use gangline_types::Hour;
 pub(crate) enum Job {
     /// Write this into the file of that hour.
     Append(Hour, Batch),
+    /// Everything so far is about to be folded.
+    Part,
     /// Everything up to this batch is in the books.
     Discard(u64, Hour),
 }
@@ -51,6 +53,7 @@ pub(crate) fn start(journal: Journal, waker: Arc<mio::Waker>) -> io::Result<(Com
                     }
                     let _ = waker.wake();
                 }
+                Job::Part => journal.part(),
                 Job::Discard(folded, now) => {
                     if let Err(error) = runtime.block_on(journal.discard(folded, now)) {
                         tracing::warn!(

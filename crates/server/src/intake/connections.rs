@@ -7,7 +7,7 @@ use std::{
 };
 
 use gangline_types::UnixSeconds;
-use mio::{Interest, Token, net::TcpStream};
+use mio::{Interest, Token, event::Event, net::TcpStream};
 
 use super::{
     engine::{Engine, FIRST_CONNECTION, Requester},
@@ -90,6 +90,15 @@ impl Engine {
         }
     }
 
+    /// Lets everybody go who waits for an answer.
+    pub(super) fn close_busy(&mut self) {
+        for n in 0..self.connections.len() {
+            if self.connections[n].as_ref().is_some_and(|connection| connection.busy) {
+                self.close(n);
+            }
+        }
+    }
+
     pub(super) fn sweep(&mut self) {
         for n in 0..self.connections.len() {
             let Some(connection) = &self.connections[n] else { continue };
@@ -100,14 +109,15 @@ impl Engine {
         }
     }
 
-    pub(super) fn connection_ready(&mut self, n: usize, readable: bool, now: UnixSeconds) {
+    pub(super) fn connection_ready(&mut self, n: usize, event: &Event, now: UnixSeconds) {
         let Some(Some(connection)) = self.connections.get_mut(n) else { return };
         if !flush(connection) {
             return self.close(n);
         }
-        if !readable {
+        if !event.is_readable() {
             return;
         }
+        let is_ending = event.is_read_closed();
         let mut bytes = [0; 4096];
         loop {
             match connection.stream.read(&mut bytes) {
@@ -120,9 +130,25 @@ impl Engine {
                     return self.close(n);
                 }
                 Ok(length) => {
+                    // There was no more; what comes later is told of again, but the end was told of now.
+                    let is_all = length < bytes.len() && !is_ending;
+                    // The usual case: one whole request and nothing before it or after it.
+                    if is_all
+                        && connection.read.is_empty()
+                        && !connection.busy
+                        && let Parsed::Frames(range) = parse(&bytes[..length])
+                        && range.end == length
+                    {
+                        connection.busy = true;
+                        let to = Requester::Connection(n, connection.generation);
+                        return self.request(&bytes[range], to, now);
+                    }
                     connection.read.extend_from_slice(&bytes[..length]);
                     if connection.read.len() > CONNECTION_BYTES_MAX {
                         return self.close(n);
+                    }
+                    if is_all {
+                        break;
                     }
                 }
                 Err(e) if e.kind() == ErrorKind::WouldBlock => break,
@@ -182,7 +208,12 @@ impl Engine {
             connection.heard_at = Instant::now();
         }
         let close = refused || connection.closing;
-        answer(if refused { 401 } else { 200 }, answers, close, &mut connection.write);
+        self.scratch.clear();
+        answer(if refused { 401 } else { 200 }, answers, close, &mut self.scratch);
+        let written =
+            if connection.write.is_empty() { connection.stream.write(&self.scratch).unwrap_or(0) } else { 0 };
+        // What could not be written at once, or why not.
+        connection.write.extend_from_slice(&self.scratch[written..]);
         if !flush(connection) || close {
             return self.close(n);
         }
@@ -196,6 +227,9 @@ impl Engine {
 
 /// Writes what is to be written; `false` if the connection is of no use any more.
 fn flush(connection: &mut Connection) -> bool {
+    if connection.write.is_empty() {
+        return true;
+    }
     while !connection.write.is_empty() {
         match connection.stream.write(&connection.write) {
             Ok(0) => return false,

@@ -35,7 +35,11 @@ counters! {
     untimely = "gangline_beats_untimely_total", "counter";
     /// Beats told to prove the machine's key again.
     reopen = "gangline_beats_reopen_total", "counter";
-    /// Beats put off or dropped: the machine's share or the queue was used up, or nothing could be written.
+    /// Questions for an epoch by datagram that a lane of this network vouched for.
+    openings = "gangline_beat_openings_total", "counter";
+    /// Of those, copies of one that had been answered.
+    openings_repeated = "gangline_beat_openings_repeated_total", "counter";
+    /// Beats and questions put off or dropped: the machine's share or the queue was used up, or nothing could be written.
     shed = "gangline_beats_shed_total", "counter";
     /// Frames that were none or whose MAC was wrong; nothing else was done about them.
     unauthentic = "gangline_beats_unauthentic_total", "counter";
@@ -43,6 +47,8 @@ counters! {
     commits = "gangline_beat_commits_total", "counter";
     /// Batches that could not be written.
     commits_failed = "gangline_beat_commits_failed_total", "counter";
+    /// Turns of the intake that broke off by a mistake of ours; what they were about was asked for again.
+    broke_off = "gangline_beat_turns_broke_off_total", "counter";
     /// Open connections of the intake's own HTTP.
     connections = "gangline_beat_connections", "gauge";
     /// Machines that can beat now.

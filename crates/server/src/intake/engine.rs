@@ -1,32 +1,37 @@
 //! The intake's loop: takes what has arrived, decides, gathers a batch, answers when it is on disk.
 
+mod commits;
+mod questions;
+
 use std::{
+    collections::HashSet,
     io::ErrorKind,
     net::SocketAddr,
-    sync::{
-        Arc,
-        atomic::Ordering,
-        mpsc::{Receiver, TryRecvError},
-    },
+    panic::AssertUnwindSafe,
+    sync::{Arc, atomic::Ordering, mpsc::Receiver},
     time::{Duration, Instant},
 };
 
 use gangline_guard::beat::{Batch, Gate, Verified};
 use gangline_types::{Minute, UnixSeconds};
-use gangline_wire::beat::{ANSWER_BYTES, Answer, BEAT_BYTES, Epoch, Outcome};
+use gangline_wire::beat::{ANSWER_BYTES, Alias, Answer, BEAT_BYTES, Epoch, OpeningOutcome, Outcome};
 use mio::{
     Events, Interest, Poll, Token,
     net::{TcpListener, UdpSocket},
 };
-use tokio::sync::oneshot;
+use tokio::sync::{
+    mpsc::{self, error::TrySendError},
+    oneshot,
+};
 
 use super::{
-    Ask, Clock, Counters,
-    committer::{Commits, Done, Job},
+    Ask, Came, Clock, Counters,
+    committer::Commits,
     connections::Connection,
     ledger::{Decision, Ledger},
     mail::{AT_ONCE, Inbox, Outbox},
 };
+use crate::edge;
 
 /// Wakes the loop for questions and finished commits.
 pub(crate) const WAKE: Token = Token(0);
@@ -41,8 +46,8 @@ const BATCH_MAX: usize = 4096;
 /// A batch after one of at least so many waits a little for company.
 const BUSY_BATCH: usize = 32;
 /// So long.
-const LINGER: Duration = Duration::from_millis(4);
-/// Above so many beats a second the loop sleeps between looks, so that one look takes many.
+const LINGER: Duration = Duration::from_millis(8);
+/// Above so many datagrams a second the loop sleeps between looks, so that one look takes many.
 const BUSY_PER_SECOND: u64 = 2000;
 /// So long.
 const MODERATION: Duration = Duration::from_millis(1);
@@ -50,13 +55,21 @@ const MODERATION: Duration = Duration::from_millis(1);
 const DATAGRAMS_AT_ONCE: usize = 1024;
 /// What a machine is told to wait when nothing can be written, in seconds.
 const WAIT_SECONDS: u16 = 5;
+/// And so much longer at most, each machine its own share of it, when too many ask for an epoch.
+const SPREAD_SECONDS: u16 = 30;
 /// A minute counts as ours if the loop did not run for longer than this in it, in seconds. Workers beat in the
 /// first 42 seconds of a minute and again after some seconds if nobody answers.
 const STALL_SECONDS: u64 = 15;
+/// An intake that has not come through one whole turn for so long ends, and the server with it.
+const BROKEN: Duration = Duration::from_secs(10);
+/// So much longer it waits after each further turn in a row that broke off.
+const BROKEN_PAUSE: Duration = Duration::from_millis(10);
 
 /// Whom an answer goes to.
 enum To {
     Udp(SocketAddr),
+    /// The only one of a connection's request.
+    Connection(usize, u64),
     /// One of several of one request.
     Gathered(usize),
 }
@@ -87,6 +100,14 @@ struct Pending {
     since: Option<Instant>,
 }
 
+/// How a turn ended.
+enum Turn {
+    /// There will be another, with datagrams that may be waiting.
+    On { udp: bool },
+    /// There is nothing left to do, or no way to do it.
+    Over,
+}
+
 /// Whether this minute will count as one in which the intake was up.
 struct Watch {
     minute: Minute,
@@ -102,6 +123,8 @@ pub(crate) struct Engine {
     pub(super) connections: Vec<Option<Connection>>,
     pub(super) free: Vec<usize>,
     pub(super) generation: u64,
+    /// Room for an answer that is written.
+    pub(super) scratch: Vec<u8>,
     gate: Gate,
     pub(super) clock: Clock,
     ledger: Ledger,
@@ -119,7 +142,13 @@ pub(crate) struct Engine {
     failing: bool,
     /// Questions were left for the next turn.
     more: bool,
+    /// Lanes whose epoch is over are to be forgotten.
+    forgetting: bool,
     pub(super) accept_again: Option<Instant>,
+    /// Where questions for an epoch go.
+    openings: mpsc::Sender<Came>,
+    /// Lanes that have vouched for one in this second: no more than one each.
+    vouched: (UnixSeconds, HashSet<Alias>),
     swept_at: Instant,
     stopping: Option<oneshot::Sender<()>>,
 }
@@ -136,6 +165,7 @@ impl Engine {
         asked: Receiver<Ask>,
         commits: Commits,
         counters: Arc<Counters>,
+        openings: mpsc::Sender<Came>,
     ) -> std::io::Result<Self> {
         let mut udp = udp.map(UdpSocket::from_std);
         let mut listener = listener.map(TcpListener::from_std);
@@ -156,6 +186,7 @@ impl Engine {
             connections: Vec::new(),
             free: Vec::new(),
             generation: 0,
+            scratch: Vec::new(),
             gate: Gate::new(secret),
             ledger,
             asked,
@@ -171,59 +202,43 @@ impl Engine {
             watch: Watch { minute: now.minute(), whole, looked_at: now },
             failing: false,
             more: false,
+            forgetting: false,
             accept_again: None,
+            openings,
+            vouched: Default::default(),
             swept_at: Instant::now(),
             stopping: None,
             clock,
         })
     }
 
-    /// Runs until it is asked to stop.
+    /// Runs until it is asked to stop, or cannot go on: its journal has ended, or no turn comes to its end any more.
+    ///
+    /// A turn that breaks off by a mistake of ours ends itself alone; machines send again what it was about.
     pub(crate) fn run(mut self) {
         let mut events = Events::with_capacity(1024);
         let mut inbox = Inbox::new();
         let mut udp_ready = false;
+        let (mut whole_at, mut in_a_row) = (Instant::now(), 0);
         loop {
-            let timeout = self.timeout(udp_ready);
-            if let Err(error) = self.poll.poll(&mut events, Some(timeout)) {
-                if error.kind() != ErrorKind::Interrupted {
-                    tracing::error!(%error, "the intake of beats cannot wait for its sockets");
-                    std::thread::sleep(Duration::from_millis(100));
+            let turn =
+                AssertUnwindSafe(|| self.turn(&mut events, &mut inbox, std::mem::take(&mut udp_ready)));
+            match std::panic::catch_unwind(turn) {
+                Ok(Turn::On { udp }) => {
+                    udp_ready = udp;
+                    (whole_at, in_a_row) = (Instant::now(), 0);
                 }
-                continue;
-            }
-            let now = self.clock.now();
-            let mut accept = false;
-            for event in &events {
-                match event.token() {
-                    WAKE => {}
-                    UDP => udp_ready = true,
-                    LISTENER => accept = true,
-                    Token(n) => self.connection_ready(n - FIRST_CONNECTION, event.is_readable(), now),
+                Ok(Turn::Over) => break,
+                Err(_) if whole_at.elapsed() < BROKEN => {
+                    self.broke_off();
+                    udp_ready = true;
+                    std::thread::sleep(BROKEN_PAUSE * in_a_row);
+                    in_a_row = (in_a_row + 1).min(50);
                 }
-            }
-            if self.accept_again.is_some_and(|at| at <= Instant::now()) {
-                self.accept_again = None;
-                accept = true;
-            }
-            if accept {
-                self.accept();
-            }
-            if udp_ready {
-                udp_ready = self.receive(&mut inbox, now);
-            }
-            self.commits_done();
-            self.questions(now);
-            self.tick(now);
-            self.commit(now);
-            if let Some(udp) = &self.udp {
-                self.outbox.send(udp);
-            }
-            if self.stopping.is_some() && self.flying.is_none() && self.pending.since.is_none() {
-                break;
-            }
-            if self.rate.1 >= BUSY_PER_SECOND {
-                std::thread::sleep(MODERATION);
+                Err(_) => {
+                    tracing::error!("the intake of beats cannot go on");
+                    break;
+                }
             }
         }
         // The journal's thread ends with its sender of jobs.
@@ -231,6 +246,68 @@ impl Engine {
         if let Some(tell) = self.stopping {
             let _ = tell.send(());
         }
+    }
+
+    /// Waits for something, and does what there is.
+    fn turn(&mut self, events: &mut Events, inbox: &mut Inbox, mut udp_ready: bool) -> Turn {
+        let timeout = self.timeout(udp_ready);
+        if let Err(error) = self.poll.poll(events, Some(timeout)) {
+            if error.kind() != ErrorKind::Interrupted {
+                tracing::error!(%error, "the intake of beats cannot wait for its sockets");
+                std::thread::sleep(Duration::from_millis(100));
+            }
+            return Turn::On { udp: udp_ready };
+        }
+        let now = self.clock.turn();
+        let mut accept = false;
+        for event in events.iter() {
+            match event.token() {
+                WAKE => {}
+                UDP => udp_ready = true,
+                LISTENER => accept = true,
+                Token(n) => self.connection_ready(n - FIRST_CONNECTION, event, now),
+            }
+        }
+        if self.accept_again.is_some_and(|at| at <= Instant::now()) {
+            self.accept_again = None;
+            accept = true;
+        }
+        if accept {
+            self.accept();
+        }
+        if udp_ready {
+            udp_ready = self.receive(inbox, now);
+        }
+        if !self.commits_done() {
+            return Turn::Over;
+        }
+        self.questions(now);
+        self.tick(now);
+        self.commit(now);
+        if let Some(udp) = &self.udp {
+            self.outbox.send(udp);
+        }
+        if self.stopping.is_some() && self.flying.is_none() && self.pending.since.is_none() {
+            return Turn::Over;
+        }
+        if self.rate.1 >= BUSY_PER_SECOND {
+            std::thread::sleep(MODERATION);
+        }
+        Turn::On { udp: udp_ready }
+    }
+
+    /// After a turn that broke off: nobody knows which answers it still owed, so whoever waits for one over a connection
+    /// is let go and asks again, and the minute is not counted as one in which all was well.
+    fn broke_off(&mut self) {
+        Counters::add(&self.counters.broke_off);
+        self.watch.whole = false;
+        let waiting = self.flying.iter_mut().map(|(waiting, _)| waiting).chain([&mut self.pending.waiting]);
+        waiting.for_each(|waiting| waiting.retain(|one| matches!(one.to, To::Udp(_))));
+        self.gatherings.clear();
+        self.free_gatherings.clear();
+        self.close_busy();
+        // What was ready is not told of twice.
+        self.accept_again = Some(Instant::now());
     }
 
     fn timeout(&self, udp_ready: bool) -> Duration {
@@ -253,11 +330,17 @@ impl Engine {
     fn receive(&mut self, inbox: &mut Inbox, now: UnixSeconds) -> bool {
         for _ in 0..DATAGRAMS_AT_ONCE / AT_ONCE {
             let Some(udp) = &self.udp else { return false };
-            if inbox.receive(udp) == 0 {
-                return false;
-            }
+            let got = inbox.receive(udp);
             for (bytes, from) in inbox.datagrams() {
-                self.frame(bytes, || To::Udp(from), now);
+                if bytes.len() <= BEAT_BYTES {
+                    self.frame(bytes, || To::Udp(from), now);
+                } else {
+                    self.opening(bytes, from, now);
+                }
+            }
+            // Fewer than there is room for: there were no more.
+            if got < AT_ONCE {
+                return false;
             }
         }
         true
@@ -273,11 +356,11 @@ impl Engine {
         self.rate.0 += 1;
         let to = to();
         match self.ledger.decide(&verified, now) {
-            Decision::Write { grant, fresh } => {
+            Decision::Write(granted) => {
                 if self.pending.waiting.len() >= WAITING_MAX {
                     Counters::add(&self.counters.shed);
                     self.say(&verified, to, Outcome::Busy, WAIT_SECONDS, now);
-                } else if self.pending.batch.frame(&verified, grant, fresh) {
+                } else if self.pending.batch.frame(&verified, granted) {
                     self.pending.since.get_or_insert_with(Instant::now);
                     self.pending.waiting.push(Waiting { verified, to });
                 } else {
@@ -295,11 +378,37 @@ impl Engine {
             }
             Decision::Drop => {
                 Counters::add(&self.counters.shed);
-                if let To::Gathered(at) = to {
-                    self.gathered(at, &[]);
-                }
+                self.tell(to, &[]);
             }
         }
+    }
+
+    /// A question for an epoch: handed on if a lane of this network vouches for it, at most once a second for each.
+    fn opening(&mut self, bytes: &[u8], from: SocketAddr, now: UnixSeconds) {
+        let Ok(admitted) = self.gate.admit(bytes, Epoch::of(now)) else {
+            Counters::add(&self.counters.unauthentic);
+            return;
+        };
+        Counters::add(&self.counters.openings);
+        self.rate.0 += 1;
+        if self.vouched.0 != now {
+            self.vouched = (now, HashSet::new());
+        }
+        if !self.vouched.1.insert(admitted.alias()) {
+            Counters::add(&self.counters.shed);
+            return;
+        }
+        let (came, outcome) = match self.openings.try_send(Came { admitted, from }) {
+            Ok(()) => return,
+            Err(TrySendError::Full(came)) => {
+                let share = came.admitted.alias().0 % u64::from(SPREAD_SECONDS);
+                (came, OpeningOutcome::Busy(WAIT_SECONDS + share as u16))
+            }
+            Err(TrySendError::Closed(came)) => (came, OpeningOutcome::AskByHttp),
+        };
+        Counters::add(&self.counters.shed);
+        let answer = came.admitted.answer(outcome, now, &edge::random());
+        self.outbox.push_opened(Box::new(answer), from);
     }
 
     fn say(&mut self, verified: &Verified, to: To, outcome: Outcome, wait: u16, now: UnixSeconds) {
@@ -309,12 +418,35 @@ impl Engine {
         let sealed = Answer::to(verified.beat(), outcome, wait, now).seal(verified.key());
         match to {
             To::Udp(to) => self.outbox.push(sealed, to),
-            To::Gathered(at) => self.gathered(at, &sealed),
+            to => self.tell(to, &sealed),
+        }
+    }
+
+    /// Answers what came in a request, or says that there is no answer to it.
+    fn tell(&mut self, to: To, answer: &[u8]) {
+        match to {
+            To::Udp(_) => {}
+            To::Connection(n, generation) => self.reply(n, generation, answer),
+            To::Gathered(at) => self.gathered(at, answer),
         }
     }
 
     /// Frames of one request, one after the other.
     pub(super) fn request(&mut self, bytes: &[u8], to: Requester, now: UnixSeconds) {
+        if let Requester::Connection(n, generation) = to
+            && bytes.len() == BEAT_BYTES
+        {
+            let mut taken = false;
+            let to = || {
+                taken = true;
+                To::Connection(n, generation)
+            };
+            self.frame(bytes, to, now);
+            if !taken {
+                self.reply(n, generation, &[]);
+            }
+            return;
+        }
         let frames = bytes.chunks(BEAT_BYTES);
         let gathering = Gathering {
             answers: Vec::with_capacity(frames.len() * ANSWER_BYTES),
@@ -366,131 +498,6 @@ impl Engine {
         }
     }
 
-    // -- commits --------------------------------------------------------------------------------------
-
-    fn commit(&mut self, now: UnixSeconds) {
-        let Some(since) = self.pending.since else { return };
-        let full = self.pending.waiting.len() >= BATCH_MAX;
-        if self.flying.is_some() || !(full || since.elapsed() >= self.linger()) {
-            return;
-        }
-        let Pending { batch, waiting, reports, .. } = std::mem::take(&mut self.pending);
-        self.last_size = waiting.len();
-        self.flying = Some((waiting, reports));
-        let sent = self
-            .commits
-            .as_ref()
-            .is_some_and(|c| c.jobs.send(Job::Append(now.minute().hour(), batch)).is_ok());
-        if !sent {
-            tracing::error!("the journal of beats has ended; nothing is acknowledged any more");
-            self.flying_failed();
-        }
-    }
-
-    fn flying_failed(&mut self) {
-        let now = self.clock.now();
-        let Some((waiting, reports)) = self.flying.take() else { return };
-        for report in reports {
-            let _ = report.send(false);
-        }
-        for Waiting { verified, to } in waiting {
-            Counters::add(&self.counters.shed);
-            self.say(&verified, to, Outcome::Busy, WAIT_SECONDS, now);
-        }
-    }
-
-    fn commits_done(&mut self) {
-        let Some(Done { batch, result }) = self.commits.as_ref().and_then(|c| c.done.try_recv().ok()) else {
-            return;
-        };
-        let now = self.clock.now();
-        match result {
-            Ok(number) => {
-                Counters::add(&self.counters.commits);
-                if std::mem::take(&mut self.failing) {
-                    tracing::info!("beats can be written down again");
-                }
-                self.last_batch = number;
-                for line in batch.lines() {
-                    self.ledger.apply(line);
-                }
-                self.counters.waiting.store(self.ledger.waiting() as u64, Ordering::Relaxed);
-                let Some((waiting, reports)) = self.flying.take() else { return };
-                for report in reports {
-                    let _ = report.send(true);
-                }
-                for Waiting { verified, to } in waiting {
-                    self.say(&verified, to, Outcome::Durable, 0, now);
-                }
-            }
-            Err(error) => {
-                Counters::add(&self.counters.commits_failed);
-                // Minutes in which nothing could be written are our outage.
-                self.watch.whole = false;
-                if !std::mem::replace(&mut self.failing, true) {
-                    let error = &error as &dyn std::error::Error;
-                    tracing::error!(error, "beats cannot be written down; machines are told to come back");
-                }
-                self.flying_failed();
-            }
-        }
-    }
-
-    // -- the rest of the server -----------------------------------------------------------------------
-
-    fn questions(&mut self, now: UnixSeconds) {
-        self.more = false;
-        for _ in 0..256 {
-            let ask = match self.asked.try_recv() {
-                Ok(ask) => ask,
-                Err(TryRecvError::Empty) => return,
-                Err(TryRecvError::Disconnected) => {
-                    // Nobody is left to ask: the server is gone without a word, in a test for example.
-                    let (tell, _) = oneshot::channel();
-                    self.stopping.get_or_insert(tell);
-                    return;
-                }
-            };
-            match ask {
-                Ask::Frames(bytes, tell) => self.request(&bytes, Requester::Asker(tell), now),
-                Ask::Report(mut batch, tell) => {
-                    if self.pending.waiting.len() + self.pending.reports.len() >= WAITING_MAX {
-                        Counters::add(&self.counters.shed);
-                        let _ = tell.send(false);
-                    } else {
-                        self.pending.batch.append(&mut batch);
-                        self.pending.reports.push(tell);
-                        self.pending.since.get_or_insert_with(Instant::now);
-                    }
-                }
-                Ask::Open(lane, tell) => {
-                    self.ledger.open(&lane, &Default::default(), now);
-                    let _ = tell.send(());
-                }
-                Ask::Learn(lanes) => {
-                    for lane in lanes {
-                        if !self.ledger.knows(lane.grant.alias()) {
-                            self.ledger.open(&lane, &Default::default(), now);
-                        }
-                    }
-                }
-                Ask::End(aliases) => self.ledger.end(&aliases),
-                Ask::Take(tell) => {
-                    let _ = tell.send((self.ledger.take(), self.last_batch));
-                }
-                Ask::Folded(batch) => {
-                    self.ledger.folded(now.minute());
-                    if let Some(commits) = &self.commits {
-                        // If its queue is full, the next fold brings another.
-                        let _ = commits.jobs.try_send(Job::Discard(batch, now.minute().hour()));
-                    }
-                }
-                Ask::Stop(tell) => self.stopping = Some(tell),
-            }
-        }
-        self.more = true;
-    }
-
     // -- time -----------------------------------------------------------------------------------------
 
     fn tick(&mut self, now: UnixSeconds) {
@@ -507,7 +514,7 @@ impl Engine {
             }
             self.watch.minute = minute;
             self.watch.whole = now.0 % 60 <= STALL_SECONDS;
-            self.ledger.forget(Epoch::of(now));
+            self.forgetting = true;
         } else if stalled {
             self.watch.whole = false;
         }
@@ -520,3 +527,7 @@ impl Engine {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "engine_tests.rs"]
+mod tests;

@@ -51,7 +51,7 @@ impl World {
         match self.ledger.decide(&verified, now) {
             Decision::Say(outcome, wait) => return Some((outcome, wait)),
             Decision::Drop => return None,
-            Decision::Write { grant, fresh } => assert!(batch.frame(&verified, grant, fresh)),
+            Decision::Write(granted) => assert!(batch.frame(&verified, granted)),
         }
         batch.lines().iter().for_each(|line| self.ledger.apply(line));
         Some((Outcome::Durable, 0))
@@ -100,8 +100,74 @@ fn what_does_not_fit_is_told_so() {
     let alias = world.lane.grant.alias();
     world.ledger.end(&[alias]);
     assert_eq!(world.outcome(&world.beat(minute, 1, 0, 3)), Outcome::OpenAgain, "its key has ended");
-    world.ledger.forget(Epoch(EPOCH.0 + 2));
+    world.ledger.forget(Epoch(EPOCH.0 + 2), &[alias].into());
+    assert!(world.ledger.knows(alias), "it was to be kept");
+    world.ledger.forget(Epoch(EPOCH.0 + 2), &HashSet::new());
+    assert!(!world.ledger.knows(alias));
     assert_eq!(world.outcome(&world.beat(minute, 1, 0, 3)), Outcome::OpenAgain);
+}
+
+#[test]
+fn an_hour_s_beats_are_on_its_chain_in_whatever_order_they_come() {
+    let mut world = World::new(2);
+    let minute = NOW.minute();
+    let (last, next) = (Minute(minute.hour().start().0 - 1), Minute(minute.hour().start().0));
+    // The newer hour's beat overtook that of the hour before, which shows less than is known by then.
+    assert_eq!(world.outcome(&world.beat(next, 1, 0, 5)), Outcome::Durable);
+    let mut forged = world.beat(last, 1, 0, 4);
+    forged.link.preimage.0[0] ^= 1;
+    assert_eq!(world.outcome(&forged), Outcome::OpenAgain, "a value of no chain");
+    assert_eq!(world.outcome(&world.beat(last, 1, 0, 4)), Outcome::Durable);
+    let mut links: Vec<_> = world.ledger.take().links.iter().map(|l| (l.hour, l.count)).collect();
+    links.sort_unstable();
+    assert_eq!(links, [(last.hour(), 4), (next.hour(), 5)]);
+    // A minute that is on disk: a deeper value is news, the same or an older one is not.
+    world.ledger.folded(minute);
+    for count in [4, 5] {
+        assert_eq!(world.outcome(&world.beat(next, 1, 0, count)), Outcome::Durable);
+    }
+    assert!(world.ledger.take().links.is_empty(), "a repeat became news");
+    assert_eq!(world.outcome(&world.beat(next, 1, 0, 6)), Outcome::Durable);
+    assert_eq!(world.ledger.take().links[0].count, 6);
+}
+
+#[test]
+fn what_waits_stays_when_lanes_before_and_after_it_are_forgotten() {
+    // Of many lanes of this epoch, one of the next amid them: its slot moves, and those without a lane follow behind.
+    let mut world = World::new(1);
+    let (count, kept) = (1_300u32, 700u32);
+    let tip = |n: u32| Preimage(std::array::from_fn(|at| (n >> (8 * (at % 4))) as u8));
+    for n in 1..=count {
+        let epoch = if n == kept { Epoch(EPOCH.0 + 2) } else { EPOCH };
+        let (machine, account) = (MachineId::from_bytes([1; 16]), AccountId::from_bytes([8; 16]));
+        let grant = Grant::kept(Alias(n.into()), epoch, machine, account, KeyId::from_bytes([7; 16]));
+        let gpu = GpuId::from_bytes(tip(n).0);
+        world.ledger.open(&LaneRow { grant, gpus: vec![(gpu, tip(n))] }, &HashMap::new(), NOW);
+    }
+    let minute = NOW.minute();
+    let beats = [3, kept, 1_200];
+    let apply = |world: &mut World, minute| {
+        for n in beats {
+            let link = Some(Link { slot: 0, count: n as u16, preimage: tip(n) });
+            world.ledger.apply(&Line::Frame { alias: Alias(n.into()), minute, gpus: 1, link });
+        }
+    };
+    apply(&mut world, minute);
+    let before = world.ledger.take();
+    apply(&mut world, Minute(minute.0 + 60));
+    world.ledger.forget(Epoch(EPOCH.0 + 2), &HashSet::new());
+    assert_eq!((world.ledger.lanes(), world.ledger.slots.len()), (1, 3), "more was kept than what waits");
+    let told = |fold: &Fold| {
+        let mut told: Vec<_> = fold.links.iter().map(|l| (l.hour, l.gpu, l.tip, l.count)).collect();
+        told.sort_unstable_by_key(|link| (link.0, link.3));
+        told
+    };
+    let after = told(&world.ledger.take());
+    assert_eq!(after[..3], told(&before));
+    for (n, (hour, gpu, chain, count)) in beats.iter().zip(&after[3..]) {
+        let expected = (Hour(minute.hour().0 + 1), GpuId::from_bytes(tip(*n).0), tip(*n), *n as u16);
+        assert_eq!((*hour, *gpu, *chain, *count), expected);
+    }
 }
 
 #[test]

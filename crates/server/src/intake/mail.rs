@@ -2,13 +2,13 @@
 
 use std::net::SocketAddr;
 
-use gangline_wire::beat::{ANSWER_BYTES, BEAT_BYTES};
+use gangline_wire::beat::{ANSWER_BYTES, OPENED_BYTES, OPENING_BYTES_MAX};
 use mio::net::UdpSocket;
 
 /// Datagrams taken or sent with one call.
-pub(super) const AT_ONCE: usize = 64;
-/// One byte more than a beat has: what is longer is none.
-const ROOM: usize = BEAT_BYTES + 1;
+pub(super) const AT_ONCE: usize = if cfg!(target_os = "linux") { 64 } else { 1 };
+/// One byte more than the longest question has: what is longer is none.
+const ROOM: usize = OPENING_BYTES_MAX + 1;
 
 /// Datagrams as they came.
 pub(super) struct Inbox {
@@ -18,10 +18,25 @@ pub(super) struct Inbox {
     heads: nix::sys::socket::MultiHeaders<nix::sys::socket::SockaddrStorage>,
 }
 
+/// An answer as it is sent: to a beat, or to a question for an epoch.
+enum Answer {
+    Beat([u8; ANSWER_BYTES]),
+    Opened(Box<[u8; OPENED_BYTES]>),
+}
+
+impl Answer {
+    fn bytes(&self) -> &[u8] {
+        match self {
+            Self::Beat(bytes) => bytes,
+            Self::Opened(bytes) => bytes.as_slice(),
+        }
+    }
+}
+
 /// Answers to be sent.
 #[derive(Default)]
 pub(super) struct Outbox {
-    answers: Vec<[u8; ANSWER_BYTES]>,
+    answers: Vec<Answer>,
     to: Vec<SocketAddr>,
 }
 
@@ -86,7 +101,11 @@ impl Inbox {
 
 impl Outbox {
     pub(super) fn push(&mut self, answer: [u8; ANSWER_BYTES], to: SocketAddr) {
-        self.answers.push(answer);
+        self.answers.push(Answer::Beat(answer));
+        self.to.push(to);
+    }
+    pub(super) fn push_opened(&mut self, answer: Box<[u8; OPENED_BYTES]>, to: SocketAddr) {
+        self.answers.push(Answer::Opened(answer));
         self.to.push(to);
     }
 
@@ -111,7 +130,7 @@ impl Outbox {
             let mut from = 0;
             while from < to.len() {
                 let slices: Vec<[IoSlice<'_>; 1]> =
-                    answers[from..].iter().map(|a| [IoSlice::new(a)]).collect();
+                    answers[from..].iter().map(|a| [IoSlice::new(a.bytes())]).collect();
                 let to: Vec<Option<SockaddrStorage>> =
                     to[from..].iter().map(|to| Some(SockaddrStorage::from(*to))).collect();
                 let sent = sendmmsg(
@@ -135,7 +154,7 @@ impl Outbox {
     #[cfg(not(target_os = "linux"))]
     fn send_all(&self, socket: &UdpSocket) {
         for (answer, to) in self.answers.iter().zip(&self.to) {
-            let _ = socket.send_to(answer, *to);
+            let _ = socket.send_to(answer.bytes(), *to);
         }
     }
 }

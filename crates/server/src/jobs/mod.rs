@@ -5,21 +5,26 @@
 //! refused once another does. What a server keeps in its own memory is kept up by every one.
 
 pub mod beats;
+pub mod bells;
+pub mod broken;
 pub mod clusters;
 pub mod epochs;
+pub mod heirs;
 pub mod log;
 pub mod packing;
 pub mod placement;
 pub mod projection;
 pub mod proofs;
+pub mod replica;
 pub mod revocations;
 pub mod snapshots;
+pub mod told;
 
 use std::{future::Future, time::Duration};
 
 use gangline_store::{HELD_SECONDS, StoreError};
 
-use crate::{app::App, edge, error::ApiError};
+use crate::{app::App, edge, error::ApiError, outlets, panics::caught, witnesses};
 
 /// How often each job looks, in seconds.
 const EVERY_SECONDS: u64 = 1;
@@ -27,6 +32,8 @@ const EVERY_SECONDS: u64 = 1;
 const SWEEP_EVERY_SECONDS: u64 = 3600;
 /// How often beats that wait are folded into the books, in milliseconds, if the last fold was short.
 const FOLD_EVERY_MILLIS: u64 = 250;
+/// How often the books are told of who came and who fell silent, where they lag, in seconds.
+const TURNED_EVERY_SECONDS: u64 = 10;
 /// How often the intake is told of lanes that were opened or have ended, in milliseconds.
 const TELL_EVERY_MILLIS: u64 = 500;
 /// At least so often the projection is brought up to date, in seconds: connection ages without a write, other servers
@@ -66,11 +73,14 @@ where
 {
     let mut failing = false;
     while !app.stop.is_cancelled() {
-        match job(app.clone()).await {
+        match caught(job(app.clone())).await.unwrap_or_else(|broke_off| Err(ApiError::BrokeOff(broke_off))) {
             Ok(()) => {
                 if std::mem::take(&mut failing) {
                     tracing::info!(job = name, "works again");
                 }
+            }
+            Err(error) if app.stop.is_cancelled() => {
+                tracing::debug!(job = name, error = &error as &dyn std::error::Error, "left at the end");
             }
             Err(error) => {
                 // Once when it begins; it is tried again by itself.
@@ -98,6 +108,9 @@ pub fn start(app: &App) -> Vec<tokio::task::JoinHandle<()>> {
             placement::follow(&app).await
         })),
         tokio::spawn(revocations::run(app.clone())),
+        tokio::spawn(told::run(app.clone())),
+        tokio::spawn(replica::run(app.clone())),
+        tokio::spawn(again(app.clone(), "heir", second, |app| async move { heirs::inherit(&app).await })),
         tokio::spawn(again(app.clone(), "accountant", second, |app| async move {
             snapshots::take_due(&app).await
         })),
@@ -107,8 +120,16 @@ pub fn start(app: &App) -> Vec<tokio::task::JoinHandle<()>> {
             epochs::judge_overdue(&app, edge::now_millis()).await
         })),
         tokio::spawn(again(app.clone(), "reconciler", second, |app| async move {
-            clusters::reconcile(&app).await
+            clusters::reconcile(&app).await?;
+            broken::sweep(&app, edge::now()).await
         })),
+        tokio::spawn(again(
+            app.clone(),
+            "cosigner",
+            second,
+            |app| async move { witnesses::cosign(&app).await },
+        )),
+        tokio::spawn(again(app.clone(), "teller", second, |app| async move { outlets::tell(&app).await })),
         tokio::spawn(again(
             app.clone(),
             "sweeper",
@@ -130,10 +151,20 @@ pub fn start(app: &App) -> Vec<tokio::task::JoinHandle<()>> {
         )),
         tokio::spawn(everywhere(
             app.clone(),
+            "turned",
+            Duration::from_secs(TURNED_EVERY_SECONDS),
+            |app| async move { beats::tell_turned(&app).await },
+        )),
+        tokio::spawn(everywhere(
+            app.clone(),
             "lanes",
             Duration::from_millis(TELL_EVERY_MILLIS),
             |app| async move { beats::tell_lanes(&app).await },
         )),
+        tokio::spawn(everywhere(app.clone(), "settler", second, |app| async move {
+            let permit = clusters::reconciler(edge::now())?;
+            Ok(app.store.settle_numbers(&permit).await?)
+        })),
         tokio::spawn(again(
             app.clone(),
             "packer",

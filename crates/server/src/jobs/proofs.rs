@@ -5,7 +5,7 @@ use gangline_guard::{Actor, Job, Permit, act, permit::permit, policy::on};
 use gangline_proof::MatrixParams;
 use gangline_rules::{
     floors,
-    standing::{Failure, JOINING_PROOFS, Outcome, Shown},
+    standing::{Failure, JOINING_PROOFS, Outcome, Shown, judge},
 };
 use gangline_store::ProofRow;
 use gangline_types::{GpuClaim, GpuId, Standing, Text, UnixSeconds};
@@ -19,19 +19,26 @@ pub const DEADLINE_SECONDS: u64 = 60;
 const OPENING_SECONDS: u64 = 60;
 /// A GPU that stays unproven after its joining proofs is asked again so long after the last, in seconds.
 const AGAIN_UNPROVEN_SECONDS: u64 = 60;
-/// And one that is suspect: it may have been moved, cooled or repaired.
-const AGAIN_SUSPECT_SECONDS: u64 = 3600;
 
-/// What is asked of a claim: enough work that a software device cannot pass for what is claimed.
-/// 1,024 in twelve steps is 12.9 thousand million multiply-adds; 2,048 in three is 25.8 thousand million
-/// and more than any floor needs ([`floors::telling_macs`] is at most 18.1). Both open 72 rows or more:
-/// skipping a tenth of the work passes one time in two thousand at most.
-pub fn params(claim: &GpuClaim) -> MatrixParams {
-    let needed = floors::telling_macs(floors::floor(claim).rate_mmacs);
-    if needed <= MatrixParams::JOINING.macs() {
+/// From this floor on, in million multiply-adds a second, a claim is one of a fast GPU: a GTX 1080 Ti and up.
+const FAST_MMACS: u64 = 50_000;
+
+/// What is asked of a claim: enough work that a software device cannot pass for what is claimed, and more of a claim to be fast, so
+/// that its time is not mostly latency. 1,024 in twelve steps is 12.9 thousand million multiply-adds; 2,048 in three is
+/// 25.8 thousand million and more than any floor needs ([`floors::telling_macs`] is at most 18.1); in sixteen it is 137, at
+/// the floor itself 2.7 s. All open 64 rows or more: skipping a tenth of the work passes one time in 850 at most. A claim that no
+/// rate is asked for, which is one of a software device, is asked `software`.
+pub fn params(claim: &GpuClaim, software: MatrixParams) -> MatrixParams {
+    let floor = floors::floor(claim).rate_mmacs;
+    let needed = floors::telling_macs(floor);
+    if needed == 0 {
+        software
+    } else if floor >= FAST_MMACS {
+        MatrixParams::LARGE
+    } else if needed <= MatrixParams::JOINING.macs() {
         MatrixParams::JOINING
     } else {
-        MatrixParams { n: 2048, steps: 3, rows: 24 }
+        MatrixParams::MIDDLING
     }
 }
 
@@ -43,15 +50,26 @@ pub fn verifier(now: UnixSeconds) -> Result<Permit<act::Judge>, ApiError> {
 /// Whether the network wants a proof of this GPU now.
 pub async fn is_wanted(app: &App, gpu: GpuId, now: UnixSeconds) -> Result<bool, ApiError> {
     let Some(row) = app.store.gpu(gpu).await? else { return Ok(false) };
-    let last = app.store.last_proof(&verifier(now)?, gpu, row.round).await?;
-    Ok(wants(row.standing, last.judged, now.since(last.judged_at)))
+    let permit = verifier(now)?;
+    if row.standing == Standing::Suspect {
+        // Where its joining proofs carry its claim, or what it is shown as, its epochs have to clear it.
+        let joining = app.store.outcomes(&permit, gpu, row.round).await?;
+        if judge(&row.claim, &joining).standing == Standing::Proven {
+            return Ok(false);
+        }
+    }
+    let last = app.store.last_proof(&permit, gpu, row.round).await?;
+    Ok(wants(row.standing, last.judged, now.since(last.judged_at), app.config.rerun_seconds))
 }
 
-/// The rule: `judged` proofs of this series were judged, the last `seconds_since` ago.
-fn wants(standing: Standing, judged: u32, seconds_since: u64) -> bool {
+/// The rule: `judged` proofs of this series were judged, the last `seconds_since` ago. A suspect GPU may have been moved,
+/// cooled or repaired: its re-run is three more, one after the other.
+fn wants(standing: Standing, judged: u32, seconds_since: u64, rerun_seconds: u64) -> bool {
     match standing {
         Standing::Unproven => (judged as usize) < JOINING_PROOFS || seconds_since >= AGAIN_UNPROVEN_SECONDS,
-        Standing::Suspect => seconds_since >= AGAIN_SUSPECT_SECONDS,
+        Standing::Suspect => {
+            !(judged as usize).is_multiple_of(JOINING_PROOFS) || seconds_since >= rerun_seconds
+        }
         Standing::Proven | Standing::Quarantined | Standing::Retired => false,
     }
 }
@@ -61,7 +79,7 @@ pub async fn conclude(
     app: &App,
     row: &ProofRow,
     outcome: Outcome,
-    opening: Option<&gangline_proof::Opening>,
+    opened: Option<(&gangline_proof::Opening, Option<&gangline_proof::Signature>)>,
     now: UnixSeconds,
 ) -> Result<Verdict, ApiError> {
     let judge_permit = verifier(now)?;
@@ -81,7 +99,7 @@ pub async fn conclude(
         Err(Failure::Late) => "late",
         Err(Failure::Abandoned) => "abandoned",
     });
-    app.store.judge_proof(&judge_permit, row.proof, &outcome, &finding, opening).await?;
+    app.store.judge_proof(&judge_permit, row.proof, &outcome, &finding, opened).await?;
     let gpu = app.store.gpu(row.gpu).await?.ok_or_else(ApiError::hidden)?;
     let claims = format!("{}, driver {}", gpu.claim.model, gpu.claim.driver);
     app.noticer.judged(now, claims, outcome.verdict.is_err());
@@ -94,7 +112,7 @@ pub async fn conclude(
     }
     app.changed();
     app.nudge(gpu.resource.machine);
-    let again = wants(standing, outcomes.len() as u32, 0);
+    let again = wants(standing, outcomes.len() as u32, 0, app.config.rerun_seconds);
     Ok(Verdict { accepted: outcome.verdict.is_ok(), finding, profile, standing, reason, again })
 }
 
@@ -129,7 +147,7 @@ mod tests {
                 pci_device: 0,
                 memory_bytes: 0,
             };
-            let asked = params(&claim);
+            let asked = params(&claim, MatrixParams::JOINING);
             assert!(asked.check().is_ok());
             assert!(
                 asked.macs() >= floors::telling_macs(floors::floor(&claim).rate_mmacs),
@@ -143,11 +161,15 @@ mod tests {
 
     #[test]
     fn proofs_are_wanted_until_three_are_judged_and_then_now_and_then() {
+        let wants = |standing, judged, since| wants(standing, judged, since, 1_200);
         assert!(wants(Standing::Unproven, 0, u64::MAX));
         assert!(wants(Standing::Unproven, 2, 0));
         assert!(!wants(Standing::Unproven, 3, 0));
         assert!(wants(Standing::Unproven, 3, AGAIN_UNPROVEN_SECONDS));
         assert!(!wants(Standing::Suspect, 3, AGAIN_UNPROVEN_SECONDS));
+        assert!(wants(Standing::Suspect, 3, 1_200));
+        assert!(wants(Standing::Suspect, 4, 0) && wants(Standing::Suspect, 5, 0));
+        assert!(!wants(Standing::Suspect, 6, 1_199));
         assert!(!wants(Standing::Quarantined, 3, u64::MAX));
         assert!(!wants(Standing::Proven, 3, u64::MAX));
     }

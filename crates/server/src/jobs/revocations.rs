@@ -6,7 +6,7 @@ use std::{collections::HashMap, time::Duration};
 
 use gangline_types::UnixSeconds;
 
-use crate::{app::App, edge, error::ApiError};
+use crate::{app::App, edge, error::ApiError, panics::caught};
 
 /// How often it looks when nobody says that something ended, in milliseconds.
 const LOOK_EACH_MILLIS: u64 = 500;
@@ -50,7 +50,8 @@ pub async fn run(app: App) {
     let mut seen = Seen::default();
     let mut failing = false;
     while !app.stop.is_cancelled() {
-        match look(&app, &mut seen).await {
+        let looked = caught(look(&app, &mut seen)).await;
+        match looked.unwrap_or_else(|broke_off| Err(ApiError::BrokeOff(broke_off))) {
             Ok(()) => failing = false,
             Err(error) => {
                 if !std::mem::replace(&mut failing, true) {

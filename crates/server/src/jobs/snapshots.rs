@@ -4,10 +4,10 @@ use std::sync::atomic::Ordering;
 
 use gangline_guard::{Actor, Job, Permit, act, permit::permit, policy::on};
 use gangline_rules::{
-    snapshot::{GROUP, due, period_span, take_in_groups},
+    snapshot::{due, period_span},
     uptime,
 };
-use gangline_store::EntryGroup;
+use gangline_store::TakenSnapshot;
 use gangline_types::{Hour, Minute, UnixSeconds, public::PublicSeason};
 
 use crate::{Config, app::App, edge, error::ApiError, jobs::beats};
@@ -64,14 +64,8 @@ pub async fn take_due(app: &App) -> Result<(), ApiError> {
         }
         // What is acknowledged by now is in the books before they are read.
         beats::fold(app).await?;
-        let compute = |previous_root, inputs: Vec<_>| {
-            let mut groups = Vec::with_capacity(inputs.len().div_ceil(GROUP));
-            let head = take_in_groups(&season, period, now, previous_root, &inputs, |group| {
-                let records = group.records.to_vec();
-                groups.push(EntryGroup { first: group.first, hash: group.hash, records });
-            });
-            (head, groups)
-        };
+        let compute =
+            |previous_root, inputs: Vec<_>| TakenSnapshot::of(&season, period, now, previous_root, &inputs);
         let head = app.store.take_snapshot(accountant()?, season.number, from, to, compute).await?;
         tracing::info!(season = head.season, period = head.period, gpus = head.gpus, shared_micro_credits = head.shared.0, root = %head.root, "snapshot taken");
         app.metrics.snapshots.fetch_add(1, Ordering::Relaxed);

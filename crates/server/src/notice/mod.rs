@@ -5,6 +5,7 @@
 //! it; what does not fit the queue is counted and let go, and the detectors see the rest.
 
 pub mod freezes;
+mod record;
 mod work;
 
 use std::sync::{Arc, Mutex, atomic::Ordering};
@@ -46,19 +47,23 @@ pub struct Noticer {
 
 impl Noticer {
     /// A noticer and the task that works for it; the task ends when `stop` says so.
+    ///
+    /// # Errors
+    /// When what detectors are shown is to be written into a file that cannot be made.
     pub fn start(
         config: &Config,
         store: Store,
         metrics: Arc<Metrics>,
         freezes: FreezeView,
         stop: CancellationToken,
-    ) -> (Self, tokio::task::JoinHandle<()>) {
+    ) -> std::io::Result<(Self, tokio::task::JoinHandle<()>)> {
         let (queue, events) = mpsc::channel(QUEUE);
         let watch = Arc::new(Mutex::new(Watch::new(Salt::new(edge::random()))));
         let noticer =
             Self { queue, watch: watch.clone(), freezes: freezes.clone(), metrics: metrics.clone() };
-        let work = work::Work::new(config.notice.clone(), store, metrics, freezes, watch);
-        (noticer, tokio::spawn(work.run(events, stop)))
+        let recording = config.notice.record.as_deref().map(record::Recording::start).transpose()?;
+        let work = work::Work::new(config.notice.clone(), store, metrics, freezes, watch, recording);
+        Ok((noticer, tokio::spawn(work.run(events, stop))))
     }
 
     /// Takes a request that was answered.

@@ -8,7 +8,7 @@ use std::{
 
 use gangline_guard::{
     Actor, Job, Permit, act,
-    notice::{Owned, Raised, Seen, Severity, Watch},
+    notice::{Owned, Raised, Seen, Severity, Watch, replay::Shown},
     permit::permit,
     policy::on,
 };
@@ -17,8 +17,8 @@ use gangline_types::{AccountId, FreezeId, IncidentId, MachineId, UnixSeconds};
 use tokio::{sync::mpsc, time::Instant};
 use tokio_util::sync::CancellationToken;
 
-use super::{Event, FreezeView};
-use crate::{config::Notice, edge, error::ApiError, metrics::Metrics};
+use super::{Event, FreezeView, record::Recording};
+use crate::{config::Notice, edge, error::ApiError, metrics::Metrics, panics::caught};
 
 /// Events looked at in one go.
 const BATCH: usize = 512;
@@ -45,6 +45,7 @@ pub(super) struct Work {
     owned: HashMap<Owner, (UnixSeconds, Owned)>,
     pending: BTreeMap<(&'static str, String), (Raised, u64)>,
     minute: u64,
+    recording: Option<Recording>,
 }
 
 fn watcher(now: UnixSeconds) -> Result<Permit<act::Watch>, ApiError> {
@@ -58,9 +59,10 @@ impl Work {
         metrics: Arc<Metrics>,
         freezes: FreezeView,
         watch: Arc<Mutex<Watch>>,
+        recording: Option<Recording>,
     ) -> Self {
         let (owned, pending) = (HashMap::new(), BTreeMap::new());
-        Self { config, store, metrics, freezes, watch, owned, pending, minute: 0 }
+        Self { config, store, metrics, freezes, watch, owned, pending, minute: 0, recording }
     }
 
     /// Works until `stop`, and then through what is left.
@@ -76,7 +78,7 @@ impl Work {
                 taken = events.recv_many(&mut batch, BATCH) => taken == 0,
                 () = tokio::time::sleep_until(fold), if !self.pending.is_empty() => false,
                 _ = tick.tick() => {
-                    self.tick().await;
+                    let _ = caught(self.tick()).await;
                     false
                 }
                 () = stop.cancelled() => true,
@@ -85,10 +87,14 @@ impl Work {
                 batch.push(event);
             }
             for event in batch.drain(..) {
-                self.look(event).await;
+                // One event that we have a mistake over is not looked at; those after it are.
+                let _ = caught(self.look(event)).await;
             }
             if !self.pending.is_empty() && (ended || Instant::now() >= fold) {
-                match self.write().await {
+                match caught(self.write())
+                    .await
+                    .unwrap_or_else(|broke_off| Err(ApiError::BrokeOff(broke_off)))
+                {
                     Ok(()) => failing = false,
                     // Kept, and tried again with the next.
                     Err(error) => {
@@ -103,6 +109,9 @@ impl Work {
                 written = Instant::now();
             }
             if ended {
+                if let Some(recording) = &mut self.recording {
+                    recording.flush();
+                }
                 return;
             }
         }
@@ -112,13 +121,23 @@ impl Work {
         match event {
             Event::Seen(seen) => {
                 let owned = self.owned(&seen).await;
+                self.record(|| Shown::Seen { seen: seen.clone(), owned });
                 let raised = self.with(|watch| watch.saw(&seen, owned));
                 self.raise(raised);
             }
             Event::Judged { at, claims, failed } => {
+                self.record(|| Shown::Judged { at, claims: claims.clone(), failed });
                 let raised = self.with(|watch| watch.judged(at, &claims, failed));
                 self.raise(raised);
             }
+        }
+    }
+
+    fn record(&mut self, shown: impl FnOnce() -> Shown) {
+        if let Some(recording) = &mut self.recording
+            && !recording.add(&shown())
+        {
+            self.recording = None;
         }
     }
 
@@ -174,12 +193,16 @@ impl Work {
         if std::mem::replace(&mut self.minute, now.0 / 60) == now.0 / 60 {
             return;
         }
+        self.record(|| Shown::Minute { at: now });
         let raised = self.with(|watch| watch.minute(now));
         self.raise(raised);
-        let ago = |seconds| UnixSeconds(now.0.saturating_sub(seconds));
+        // Who has not beaten since the books were brought up to date is not missing yet.
+        let until = self.metrics.beats_until.load(Ordering::Relaxed).min(now.0);
+        let ago = |seconds| UnixSeconds(until.saturating_sub(seconds));
         let Ok(permit) = watcher(now) else { return };
         match self.store.missing_machines(&permit, ago(FLEET_SECONDS), ago(MISSING_SECONDS)).await {
             Ok((machines, missing)) => {
+                self.record(|| Shown::Coverage { at: now, machines, missing });
                 let raised = self.with(|watch| watch.coverage(now, machines, missing));
                 self.raise(raised);
             }

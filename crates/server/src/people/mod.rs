@@ -5,9 +5,12 @@
 //! own. Accounts are found by issuer and subject, never by an e-mail address. It knows no SQL and no pages, and
 //! "the provider could not be asked" is never "no".
 
+pub mod breached;
 mod claims;
+pub mod factors;
 mod logout;
 pub mod passkey;
+pub mod password;
 mod provider;
 mod transaction;
 

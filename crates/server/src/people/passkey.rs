@@ -9,6 +9,7 @@ use std::borrow::Borrow;
 
 use gangline_guard::Refusal;
 use gangline_types::AccountId;
+use gangline_wire::PublicKey;
 use url::{Host, Url};
 use webauthn_rp::{
     AuthenticatedCredential, DiscoverableAuthentication16, DiscoverableAuthenticationServerState,
@@ -25,7 +26,7 @@ use webauthn_rp::{
     },
     response::{
         AuthTransports, CredentialId,
-        register::{DynamicState, StaticState},
+        register::{DynamicState, StaticState, UncompressedPubKey},
     },
 };
 
@@ -172,6 +173,11 @@ impl NewAnswer {
             ..RegistrationVerificationOptions::default()
         };
         let made = asked.verify(&passkeys.rp_id, &self.0, &options).map_err(unbelievable)?;
+        // The library takes points of small order, under which signatures verify that nobody made.
+        if let UncompressedPubKey::Ed25519(key) = made.static_state().credential_public_key {
+            let bytes: [u8; 32] = key.into_inner().try_into().map_err(unbelievable)?;
+            PublicKey::from_bytes(&bytes).map_err(unbelievable)?;
+        }
         let key = match made.static_state().encode() {
             Ok(key) => key,
             Err(never) => match never {},

@@ -14,14 +14,14 @@ use gangline_guard::{
 };
 use gangline_types::{UnixMillis, UnixSeconds};
 use openidconnect::{
-    AccessToken, AccessTokenHash, AdditionalProviderMetadata, AuthType, AuthenticationFlow,
-    AuthorizationCode, ClaimsVerificationError, ClientId, ClientSecret, CsrfToken, EndpointMaybeSet,
-    EndpointNotSet, EndpointSet, IssuerUrl, LogoutRequest, Nonce, OAuth2TokenResponse, PkceCodeChallenge,
-    PkceCodeVerifier, PostLogoutRedirectUrl, ProviderMetadata, RedirectUrl, RequestTokenError, Scope,
-    SignatureVerificationError, TokenResponse,
+    AccessToken, AccessTokenHash, AdditionalProviderMetadata, AuthType, AuthenticationContextClass,
+    AuthenticationFlow, AuthorizationCode, ClaimsVerificationError, ClientId, ClientSecret, CsrfToken,
+    EndpointMaybeSet, EndpointNotSet, EndpointSet, IssuerUrl, LogoutRequest, Nonce, OAuth2TokenResponse,
+    PkceCodeChallenge, PkceCodeVerifier, PostLogoutRedirectUrl, ProviderMetadata, RedirectUrl,
+    RequestTokenError, Scope, SignatureVerificationError, TokenResponse,
     core::{
         CoreAuthDisplay, CoreAuthPrompt, CoreClaimName, CoreClaimType, CoreClient, CoreClientAuthMethod,
-        CoreGrantType, CoreIdToken, CoreJsonWebKey, CoreJweContentEncryptionAlgorithm,
+        CoreGrantType, CoreIdToken, CoreJsonWebKey, CoreJsonWebKeySet, CoreJweContentEncryptionAlgorithm,
         CoreJweKeyManagementAlgorithm, CoreJwsSigningAlgorithm, CoreResponseMode, CoreResponseType,
         CoreSubjectIdentifierType,
     },
@@ -39,6 +39,7 @@ use crate::{
     config::{self, Oidc},
     edge,
     outbound::{self, Outbound, OutboundError},
+    outlets, secrets,
 };
 
 /// Signature algorithms that are believed: all are of key pairs. Not `none`; and not HS256 and its like, whose
@@ -66,8 +67,6 @@ const REFRESH_FOR_LOGOUTS: Quota = Quota { burst: 3, per_minute: 3 };
 const REFRESH_SECONDS: u64 = 3600;
 /// How long a failure is told again without asking, in milliseconds: whoever waited for it need not wait anew.
 const AWAY_MILLIS: u64 = 2000;
-/// Longest secret of a client, in bytes.
-const SECRET_BYTES_MAX: u64 = 4096;
 
 /// What the provider says of itself beyond the core.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -100,6 +99,25 @@ type Client = CoreClient<
     EndpointMaybeSet,
     EndpointMaybeSet,
 >;
+
+/// Least bits of a provider's RSA key (RFC 7518, section 3.3).
+const RSA_BITS_MIN: u32 = 2048;
+
+/// Whether what a key signs may be believed. Keys other than RSA's are as strong as their kind.
+fn is_strong(key: &CoreJsonWebKey) -> bool {
+    let Ok(parts) = serde_json::to_value(key) else { return false };
+    if parts["kty"] != "RSA" {
+        return true;
+    }
+    let modulus = parts["n"]
+        .as_str()
+        .and_then(|n| URL_SAFE_NO_PAD.decode(n.trim_end_matches('=')).ok())
+        .unwrap_or_default();
+    let zeros = modulus.iter().take_while(|byte| **byte == 0).count();
+    let bits =
+        modulus[zeros..].first().map_or(0, |top| (modulus.len() - zeros) as u32 * 8 - top.leading_zeros());
+    bits >= RSA_BITS_MIN
+}
 
 /// What was discovered.
 struct Known {
@@ -144,6 +162,9 @@ pub struct SignedIn {
     pub subject: String,
     /// The claim `sid`, if there is one.
     pub session: Option<String>,
+    /// Whether the provider signed that they showed two factors: by an `acr` that the operator has named, or by `mfa`
+    /// among the methods in `amr` (RFC 8176). What it does not say is not assumed.
+    pub is_strong: bool,
     /// What the claims make of them, or why they may not come in.
     pub mapped: Result<Mapped, Refusal>,
     /// The ID token, for their own browser to show when it signs out there. It is no credential here.
@@ -161,22 +182,8 @@ pub struct Answer<'a> {
 
 /// The client's secret, from a file that only this user can read.
 fn read_secret(file: &Path) -> Result<ClientSecret, String> {
-    let shown = file.display();
-    let facts = std::fs::metadata(file).map_err(|e| format!("the file {shown} cannot be read: {e}"))?;
-    #[cfg(unix)]
-    if std::os::unix::fs::PermissionsExt::mode(&facts.permissions()) & 0o077 != 0 {
-        return Err(format!("others can read the file {shown}: make it yours alone with chmod 600"));
-    }
-    if !facts.is_file() || facts.len() > SECRET_BYTES_MAX {
-        return Err(format!("{shown} is not a file that holds a secret"));
-    }
-    let text = zeroize::Zeroizing::new(
-        std::fs::read_to_string(file).map_err(|e| format!("the file {shown} cannot be read: {e}"))?,
-    );
-    match text.trim() {
-        "" => Err(format!("the file {shown} is empty")),
-        secret => Ok(ClientSecret::new(secret.to_owned())),
-    }
+    let secret = secrets::read_line(file).map_err(|error| outlets::chain(&error))?;
+    Ok(ClientSecret::new(secret.trim().to_owned()))
 }
 
 impl Provider {
@@ -304,6 +311,16 @@ impl Provider {
                 }
                 other => self.away(OutboundError::Answer(crate::refusals::inert(&other.to_string()))),
             })?;
+        let strong: Vec<_> = metadata.jwks().keys().iter().filter(|key| is_strong(key)).cloned().collect();
+        let weak = metadata.jwks().keys().len() - strong.len();
+        if weak > 0 {
+            tracing::warn!(
+                provider = self.name,
+                keys = weak,
+                "keys of less than {RSA_BITS_MIN} bits are not believed"
+            );
+        }
+        let metadata = metadata.set_jwks(CoreJsonWebKeySet::new(strong));
         Ok(Arc::new(self.understood(metadata, number)?))
     }
 
@@ -383,6 +400,9 @@ impl Provider {
             // `openid` is always asked for.
             .add_scopes(self.settings.scopes.iter().filter(|s| *s != "openid").cloned().map(Scope::new))
             .set_pkce_challenge(PkceCodeChallenge::from_code_verifier_sha256(&verifier));
+        for acr in &self.settings.acr {
+            asked = asked.add_auth_context_value(AuthenticationContextClass::new(acr.clone()));
+        }
         if transaction.again() {
             asked = asked.add_prompt(CoreAuthPrompt::Login).set_max_age(std::time::Duration::ZERO);
         }
@@ -441,6 +461,13 @@ impl Provider {
         let mut claims = payload(&text).ok_or_else(|| unbelievable("its claims are not an object"))?;
         let word = |name: &str| claims.get(name).and_then(Value::as_str).map(str::to_owned);
         let subject = word("sub").filter(|s| !s.is_empty()).ok_or_else(|| unbelievable("it names nobody"))?;
+        if !self.settings.acr.is_empty() {
+            // What was asked for as a wish has to come: a provider may sign somebody in without it.
+            let acr = claims.get("acr").and_then(Value::as_str);
+            if !acr.is_some_and(|acr| self.settings.acr.iter().any(|wanted| wanted == acr)) {
+                return Err(unbelievable("the sign-in was not as strong as this network asks for"));
+            }
+        }
         if transaction.again() {
             // A provider that signs somebody in without asking has not shown that it is still them.
             let asked_at = claims.get("auth_time").and_then(Value::as_u64).unwrap_or_default();
@@ -448,6 +475,9 @@ impl Provider {
                 return Err(unbelievable("the provider did not ask for the sign-in anew"));
             }
         }
+        let methods = claims.get("amr").and_then(Value::as_array);
+        let is_strong = !self.settings.acr.is_empty()
+            || methods.is_some_and(|methods| methods.iter().any(|method| method == "mfa"));
         let session = word("sid").filter(|s| !s.is_empty());
         if !claims::is_enough(&claims, &self.settings) {
             for (name, value) in self.user_info(&known, tokens.access_token(), &subject).await? {
@@ -455,7 +485,7 @@ impl Provider {
             }
         }
         let mapped = claims::map(&claims, &self.settings);
-        Ok(SignedIn { subject, session, mapped, id_token: text })
+        Ok(SignedIn { subject, session, is_strong, mapped, id_token: text })
     }
 
     fn verify(
@@ -587,4 +617,29 @@ impl From<Unverified> for PeopleError {
 fn payload(token: &str) -> Option<Map<String, Value>> {
     let part = token.split('.').nth(1)?;
     serde_json::from_slice(&URL_SAFE_NO_PAD.decode(part).ok()?).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_short_key_is_not_believed_however_it_is_written() {
+        let rsa = |bytes: &[u8]| {
+            let n = URL_SAFE_NO_PAD.encode(bytes);
+            is_strong(
+                &serde_json::from_value(serde_json::json!({"kty": "RSA", "n": n, "e": "AQAB"})).unwrap(),
+            )
+        };
+        let key = |bytes: usize, top: u8| [vec![top], vec![0xff; bytes - 1]].concat();
+        assert!(rsa(&key(256, 0x80)) && rsa(&key(384, 1)) && rsa(&key(257, 0)));
+        assert!(
+            !rsa(&key(128, 0xff))
+                && !rsa(&key(256, 0x7f))
+                && !rsa(&[vec![0; 200], key(128, 0xff)].concat())
+                && !rsa(&[])
+        );
+        let other = serde_json::json!({"kty": "OKP", "crv": "Ed25519", "x": URL_SAFE_NO_PAD.encode([7; 32])});
+        assert!(is_strong(&serde_json::from_value(other).unwrap()));
+    }
 }

@@ -5,7 +5,7 @@ use gangline_guard::{Permit, act, policy::on};
 use gangline_wire::{
     Endpoint,
     api::{
-        account::{Statement, StatementLine, Whoami},
+        account::{Statement, StatementLine, StatementPlace, StatementQuery, Whoami},
         enrol::KeyKind,
     },
     endpoints as e,
@@ -17,7 +17,7 @@ use crate::{app::App, error::ApiError, request::Ctx, router::Api};
 const PERIODS: u32 = 24;
 /// And at most.
 const PERIODS_MAX: u32 = 200;
-/// A statement ends with the period in which it reaches so many lines.
+/// Lines in an answer.
 const LINES_MAX: usize = 2_000;
 
 pub(super) fn routes(api: Api) -> Api {
@@ -46,35 +46,55 @@ async fn me(ctx: Ctx<e::Me>) -> Result<Whoami, ApiError> {
 
 async fn statement(ctx: Ctx<e::AccountStatement>) -> Result<Statement, ApiError> {
     let permit = own_account(&ctx)?;
-    statement_of(&ctx.app, &permit, ctx.query.from, ctx.query.limit.unwrap_or(PERIODS)).await
+    statement_of(&ctx.app, &permit, &ctx.query, LINES_MAX).await
 }
 
-/// A statement: the newest `limit` periods, or those from `from` on.
+/// A statement of at most `lines_max` lines: of the newest periods, or of `from` and the next ones. A period whose lines do not
+/// fit any more is left for the next question, unless there are no others: then it goes on within that.
 pub async fn statement_of(
     app: &App,
     permit: &Permit<act::ReadAccount>,
-    from: Option<u32>,
-    limit: u32,
+    query: &StatementQuery,
+    lines_max: usize,
 ) -> Result<Statement, ApiError> {
     let Some(season) = app.store.season().await? else { return Err(ApiError::hidden()) };
-    let limit = limit.clamp(1, PERIODS_MAX);
+    let limit = query.limit.unwrap_or(PERIODS).clamp(1, PERIODS_MAX);
     let newest = app.store.last_snapshot(season.number).await?.map_or(0, |s| s.period);
-    let from = from.unwrap_or((newest + 1).saturating_sub(limit));
+    let first = query.from.unwrap_or((newest + 1).saturating_sub(limit));
+    let mut periods: Vec<u32> = (first..first.saturating_add(limit).min(newest + 1)).collect();
+    if query.from.is_none() {
+        periods.reverse();
+    }
     let gpus = app.store.gpu_ids_of(permit).await?;
     let mut lines = Vec::new();
-    for period in from..from.saturating_add(limit).min(newest + 1) {
+    let mut next = None;
+    let last = periods.last().copied();
+    for (n, period) in periods.into_iter().enumerate() {
         // Not projected yet: it comes with the next look.
         let Some(snapshot) = app.store.public().snapshot(season.number, period).await? else { continue };
-        for (entry, inclusion) in app.store.public().lines(season.number, period, &gpus).await? {
-            lines.push(StatementLine { snapshot: snapshot.clone(), entry, inclusion });
+        let after = query.after.filter(|_| n == 0 && query.from.is_some());
+        let told = after.map_or(0, |after| gpus.partition_point(|gpu| *gpu <= after));
+        let room = lines_max - lines.len();
+        let mut found = app.store.public().lines(season.number, period, &gpus[told..], room + 1).await?;
+        let is_cut = found.len() > room;
+        if is_cut && !lines.is_empty() {
+            next = query.from.map(|_| StatementPlace { from: period, after: None });
+            break;
         }
-        if lines.len() >= LINES_MAX {
+        found.truncate(room);
+        let through = found.last().map(|(entry, _)| entry.gpu);
+        let line = |(entry, inclusion)| StatementLine { snapshot: snapshot.clone(), entry, inclusion };
+        lines.extend(found.into_iter().map(line));
+        if is_cut {
+            next = Some(StatementPlace { from: period, after: through });
+        } else if lines.len() == lines_max && last != Some(period) {
+            next = query.from.map(|_| StatementPlace { from: period + 1, after: None });
+        }
+        if lines.len() == lines_max {
             break;
         }
     }
-    Ok(Statement {
-        season: season.number,
-        season_total: app.store.season_total(permit, season.number).await?,
-        lines,
-    })
+    lines.sort_by_key(|line| line.snapshot.period);
+    let sums = app.store.season_sums(permit, season.number).await?;
+    Ok(Statement { season: season.number, season_total: sums.paid, season_held: sums.held, lines, next })
 }

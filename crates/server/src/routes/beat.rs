@@ -9,19 +9,27 @@ use axum::{
     http::{StatusCode, header},
     response::Response,
 };
-use gangline_guard::{act, beat::Batch};
+use futures_util::future::join_all;
+use gangline_guard::{Actor, act, beat::Batch, notice::Trail};
 use gangline_rules::uptime;
 use gangline_store::{ChainRow, LaneRow};
-use gangline_types::{GpuId, Hash};
+use gangline_types::{GpuId, Hash, UnixSeconds};
 use gangline_wire::{
-    api::machine::{BEATS_MAX, BeatReceipt, EpochGrant, GPUS_MAX, RefusedBeat},
-    beat::{BEAT_BYTES, Epoch, chain},
+    Signed,
+    api::machine::{BeatReceipt, EpochGrant, EpochRequest, RefusedBeat},
+    beat::{BEAT_BYTES, BeatKey, Epoch, chain},
     endpoints as e,
 };
 
-use super::machine::{bounded, own};
+use super::machine::{machine_of, own};
 use crate::{
-    app::Counted, edge, error::ApiError, intake::gather, jobs::beats::away, request::Ctx, router::Api,
+    app::{App, Counted},
+    edge,
+    error::ApiError,
+    intake::gather,
+    jobs::beats::away,
+    request::{Asker, Ctx, ask},
+    router::Api,
 };
 
 pub(super) fn routes(api: Api) -> Api {
@@ -32,53 +40,10 @@ fn unfit(code: &'static str, what: String) -> ApiError {
     ApiError::bad(StatusCode::UNPROCESSABLE_ENTITY, code, what)
 }
 
-fn signature(hex: &str) -> Option<[u8; 64]> {
-    let mut out = [0; 64];
-    if hex.len() != 128 || !hex.is_ascii() {
-        return None;
-    }
-    for (i, byte) in out.iter_mut().enumerate() {
-        *byte = u8::from_str_radix(&hex[2 * i..2 * i + 2], 16).ok()?;
-    }
-    Some(out)
-}
-
 async fn epoch(ctx: Ctx<e::BeatEpoch>) -> Result<EpochGrant, ApiError> {
-    ctx.app.count(Counted::Epochs, &ctx.asker())?;
-    let permit = own::<act::Beat, _>(&ctx)?;
-    bounded("chains", ctx.body.chains.len(), GPUS_MAX)?;
-    let present: BTreeSet<GpuId> = ctx.app.store.own_gpus(&permit).await?.into_iter().collect();
-    let now = ctx.app.lanes.clock.now();
-    let starts = ctx.body.starts;
-    uptime::credit(now, starts).map_err(|refusal| unfit("bad_start", refusal.to_string()))?;
-    let mut chains = BTreeMap::new();
-    for wish in &ctx.body.chains {
-        if !present.contains(&wish.gpu) {
-            return Err(unfit("not_here", format!("{} is no GPU of this machine", wish.gpu)));
-        }
-        let signature = signature(wish.signature.as_str())
-            .filter(|s| wish.uptime_key.verifies(&chain::signed_bytes(wish.gpu, starts, wish.tip), s))
-            .ok_or_else(|| {
-                unfit("bad_chain", format!("the chain of {} is not signed with its uptime key", wish.gpu))
-            })?;
-        let public_key = *wish.uptime_key.as_bytes();
-        let row = ChainRow { gpu: wish.gpu, starts, tip: wish.tip, public_key, signature };
-        if chains.insert(wish.gpu, row).is_some() {
-            return Err(unfit("chain_twice", format!("two chains of {} in one request", wish.gpu)));
-        }
-    }
-    let Some(first) = chains.values().next() else {
-        return Err(unfit("no_gpus", "an epoch is opened for at least one GPU".into()));
-    };
-    let opened = {
-        let mut gate = ctx.app.lanes.gate.lock().unwrap_or_else(|e| e.into_inner());
-        gate.open(&permit, Epoch::of(now), first.tip)
-    };
-    let (grant, key) = opened.ok_or_else(ApiError::hidden)?;
-    let lane = LaneRow { grant, gpus: chains.values().map(|c| (c.gpu, c.tip)).collect() };
-    let rows: Vec<ChainRow> = chains.into_values().collect();
-    ctx.app.store.open_lane(permit, &lane, &rows).await?;
+    let (lane, key) = open(&ctx.app, ctx.asker(), &ctx.actor, &ctx.body, ctx.now, &ctx.trail).await?;
     let gpus = lane.gpus.iter().map(|(gpu, _)| *gpu).collect();
+    let grant = lane.grant;
     ctx.app.lanes.intake.open(lane).await.map_err(away)?;
     Ok(EpochGrant {
         epoch: grant.epoch(),
@@ -89,6 +54,57 @@ async fn epoch(ctx: Ctx<e::BeatEpoch>) -> Result<EpochGrant, ApiError> {
         http: ctx.app.lanes.http.clone(),
         server_time: edge::now_millis(),
     })
+}
+
+/// Opens an epoch for the machine whose key signed, however its question came, and writes it down; the intake is told by
+/// whoever asked.
+pub(crate) async fn open(
+    app: &App,
+    asker: Asker,
+    actor: &Actor,
+    asked: &EpochRequest,
+    at: UnixSeconds,
+    trail: &Trail,
+) -> Result<(LaneRow, BeatKey), ApiError> {
+    app.count(Counted::Epochs, asker)?;
+    let permit = ask::<act::Beat>(actor, machine_of(actor)?, at, trail)?;
+    let now = app.lanes.clock.now();
+    let starts = asked.starts;
+    uptime::credit(now, starts).map_err(|refusal| unfit("bad_start", refusal.to_string()))?;
+    // Verified together with those of other machines, while the books are asked.
+    let verified = asked.chains.iter().map(|wish| async move {
+        let message = chain::signed_bytes(wish.gpu, starts, wish.tip);
+        let signature = wish.signature_bytes()?;
+        app.verify(Signed { key: wish.uptime_key, message, signature }).await.map(|_| signature)
+    });
+    let (present, verified) = tokio::join!(app.store.own_gpus(&permit), join_all(verified));
+    let present: BTreeSet<GpuId> = present?.into_iter().collect();
+    let mut chains = BTreeMap::new();
+    for (wish, verified) in asked.chains.iter().zip(verified) {
+        if !present.contains(&wish.gpu) {
+            return Err(unfit("not_here", format!("{} is no GPU of this machine", wish.gpu)));
+        }
+        let signature = verified.ok_or_else(|| {
+            unfit("bad_chain", format!("the chain of {} is not signed with its uptime key", wish.gpu))
+        })?;
+        let public_key = *wish.uptime_key.as_bytes();
+        let row = ChainRow { gpu: wish.gpu, starts, tip: wish.tip, public_key, signature };
+        if chains.insert(wish.gpu, row).is_some() {
+            return Err(unfit("chain_twice", format!("two chains of {} in one request", wish.gpu)));
+        }
+    }
+    let Some(first) = chains.values().next() else {
+        return Err(unfit("no_gpus", "an epoch is opened for at least one GPU".into()));
+    };
+    let opened = {
+        let mut gate = app.lanes.gate.lock().unwrap_or_else(|e| e.into_inner());
+        gate.open(&permit, Epoch::of(now), first.tip)
+    };
+    let (grant, key) = opened.ok_or_else(ApiError::hidden)?;
+    let lane = LaneRow { grant, gpus: chains.values().map(|c| (c.gpu, c.tip)).collect() };
+    let rows: Vec<ChainRow> = chains.into_values().collect();
+    app.store.open_lane(permit, &lane, &rows).await?;
+    Ok((lane, key))
 }
 
 async fn frames(ctx: Ctx<e::BeatFrames>) -> Result<Response, ApiError> {
@@ -111,10 +127,6 @@ async fn frames(ctx: Ctx<e::BeatFrames>) -> Result<Response, ApiError> {
 
 async fn report(ctx: Ctx<e::Beats>) -> Result<BeatReceipt, ApiError> {
     let permit = own::<act::Beat, _>(&ctx)?;
-    bounded("minutes", ctx.body.beats.len(), BEATS_MAX)?;
-    for beat in &ctx.body.beats {
-        bounded("GPUs of one minute", beat.gpus.len(), GPUS_MAX)?;
-    }
     let present: BTreeSet<GpuId> = ctx.app.store.own_gpus(&permit).await?.into_iter().collect();
     let now = ctx.app.lanes.clock.now();
     let (mut credited, mut refused, mut hours) = (0, Vec::new(), BTreeMap::new());

@@ -2,9 +2,9 @@
 //! table; what a promoted table says sets deadlines from the next bell on.
 
 use axum::http::StatusCode;
-use gangline_guard::{act, policy::on};
+use gangline_guard::{Permit, act, policy::on};
 use gangline_rules::calibration::{
-    Amounts, Bounds, Entry, Key, Observation, State, Table, bounds, learn, may_promote,
+    Amounts, Bounds, Entry, Key, Observation, Table, bounds, learn, may_promote,
 };
 use gangline_types::UnixSeconds;
 use gangline_wire::{
@@ -13,7 +13,7 @@ use gangline_wire::{
     endpoints as e,
 };
 
-use crate::{error::ApiError, request::Ctx, router::Api};
+use crate::{app::App, error::ApiError, request::Ctx, router::Api};
 
 /// Epochs of so many seconds are learned from: a week.
 const LEARNED_SECONDS: u64 = 7 * 24 * 3600;
@@ -41,7 +41,8 @@ fn shown(table: &Table) -> CalibrationTable {
     CalibrationTable { version: table.version, entries: table.entries.iter().map(entry).collect() }
 }
 
-fn meant(table: &CalibrationTable) -> Result<Table, ApiError> {
+/// The table that a signature is over, and a digest is made of.
+pub fn meant(table: &CalibrationTable) -> Table {
     let entry = |entry: &CalibrationEntry| Entry {
         key: Key {
             model: entry.model.clone(),
@@ -52,8 +53,11 @@ fn meant(table: &CalibrationTable) -> Result<Table, ApiError> {
         accounts: entry.accounts,
         median_millis: entry.median_millis,
     };
-    let table = Table { version: table.version, entries: table.entries.iter().map(entry).collect() };
-    table.check().map_err(|why| {
+    Table { version: table.version, entries: table.entries.iter().map(entry).collect() }
+}
+
+fn sound(table: &CalibrationTable) -> Result<Table, ApiError> {
+    meant(table).check().map_err(|why| {
         ApiError::bad(
             StatusCode::UNPROCESSABLE_ENTITY,
             "unsound_table",
@@ -64,9 +68,14 @@ fn meant(table: &CalibrationTable) -> Result<Table, ApiError> {
 
 async fn learned(ctx: Ctx<e::CalibrationLearned>) -> Result<CalibrationTable, ApiError> {
     let permit = ctx.permit::<act::Operate>(on::Network)?;
-    let since = UnixSeconds(ctx.now.0.saturating_sub(LEARNED_SECONDS));
-    let seen = ctx.app.store.epoch_observations(&permit, since).await?;
-    let newest = ctx.app.store.calibrations().await?.iter().map(|row| row.table.version).max().unwrap_or(0);
+    Ok(shown(&learned_now(&ctx.app, &permit, ctx.now).await?))
+}
+
+/// What the network itself learns from the epochs of the last week.
+async fn learned_now(app: &App, permit: &Permit<act::Operate>, now: UnixSeconds) -> Result<Table, ApiError> {
+    let since = UnixSeconds(now.0.saturating_sub(LEARNED_SECONDS));
+    let seen = app.store.epoch_observations(permit, since).await?;
+    let newest = app.store.calibrations().await?.iter().map(|row| row.table.version).max().unwrap_or(0);
     // One claim and one size stand for a key: physics is asked of the model and the work alone.
     let mut limits: std::collections::BTreeMap<Key, Bounds> = std::collections::BTreeMap::new();
     for (claim, challenge, one) in &seen {
@@ -83,12 +92,12 @@ async fn learned(ctx: Ctx<e::CalibrationLearned>) -> Result<CalibrationTable, Ap
     }
     let observations: Vec<Observation> = seen.into_iter().map(|(_, _, one)| one).collect();
     let any = Bounds { least_millis: 0, most_millis: u64::MAX };
-    Ok(shown(&learn(newest + 1, &observations, |key| limits.get(key).copied().unwrap_or(any))))
+    Ok(learn(newest + 1, &observations, |key| limits.get(key).copied().unwrap_or(any)))
 }
 
 async fn add(ctx: Ctx<e::CalibrationAdd>) -> Result<PublicCalibration, ApiError> {
     let permit = ctx.permit::<act::Operate>(on::Network)?;
-    let table = meant(&ctx.body.table)?;
+    let table = sound(&ctx.body.table)?;
     let wrong =
         |why: &str| ApiError::bad(StatusCode::UNPROCESSABLE_ENTITY, "wrong_signature", why.to_owned());
     let signer =
@@ -100,17 +109,20 @@ async fn add(ctx: Ctx<e::CalibrationAdd>) -> Result<PublicCalibration, ApiError>
     if !signer.verifies(&table.digest().0, &signature) {
         return Err(wrong("the signature is not this key's over this table"));
     }
-    ctx.app.store.add_calibration(&permit, &table, signer, &signature).await?;
+    // An operator may leave entries out, or hand in a table of their own making: the log tells them apart.
+    let learned = !table.entries.is_empty()
+        && learned_now(&ctx.app, &permit, ctx.now).await?.digest() == table.digest();
+    ctx.app.store.add_calibration(&permit, &table, signer, &signature, learned).await?;
+    ctx.app.tables.changed();
     ctx.app.changed();
     found(&ctx.app, table.version).await
 }
 
 async fn set(ctx: Ctx<e::CalibrationSet>) -> Result<PublicCalibration, ApiError> {
-    let permit = ctx.permit::<act::Operate>(on::Network)?;
+    ctx.permit_also::<act::Operate>(on::Network)?;
     let version: u32 = ctx.param("version")?;
     let tables = ctx.app.store.calibrations().await?;
     let row = tables.iter().find(|row| row.table.version == version).ok_or_else(ApiError::hidden)?;
-    let to = if ctx.body.promote { State::Promoted } else { State::Withdrawn };
     if ctx.body.promote {
         let current = crate::jobs::epochs::promoted(&tables);
         may_promote(row.state, &row.table, row.watched, current).map_err(|why| {
@@ -121,7 +133,10 @@ async fn set(ctx: Ctx<e::CalibrationSet>) -> Result<PublicCalibration, ApiError>
             )
         })?;
     }
-    ctx.app.store.move_calibration(&permit, version, to).await?;
+    let on = on::Calibration { version, table: row.table.digest(), promote: ctx.body.promote };
+    let permit = ctx.permit_approved::<act::MoveCalibration>(on).await?;
+    ctx.app.store.move_calibration(permit).await?;
+    ctx.app.tables.changed();
     ctx.app.changed();
     found(&ctx.app, version).await
 }
@@ -133,7 +148,7 @@ async fn found(app: &crate::app::App, version: u32) -> Result<PublicCalibration,
 }
 
 /// Bytes of hex digits; none of anything else.
-fn unhex(text: &str) -> Option<Vec<u8>> {
+pub(super) fn unhex(text: &str) -> Option<Vec<u8>> {
     if !text.len().is_multiple_of(2) || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
         return None;
     }

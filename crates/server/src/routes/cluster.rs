@@ -15,7 +15,16 @@ use gangline_types::{
 };
 use gangline_wire::{Endpoint, api::cluster::ClusterView, endpoints as e};
 
-use crate::{edge, error::ApiError, jobs, request::Ctx, router::Api, routes::account::own_account};
+use crate::{
+    app::App,
+    edge,
+    error::ApiError,
+    jobs,
+    request::Ctx,
+    router::Api,
+    routes::account::own_account,
+    tunnel::{LinkStream, TunnelError},
+};
 
 /// Longest hire, in hours.
 const HOURS_MAX: u32 = 168;
@@ -109,7 +118,8 @@ async fn choose(
     permit: &Permit<act::Hire>,
     wanted: &Wish,
 ) -> Result<Candidate, ApiError> {
-    let fits = |candidate: &Candidate| placement::choose(&[offer_of(candidate, ctx.now)], wanted).is_ok();
+    let beats_until = ctx.app.lanes.beats_until(ctx.now);
+    let fits = |candidate: &Candidate| placement::choose(&[offer_of(candidate, beats_until)], wanted).is_ok();
     if let Some(gpu) = ctx.body.gpu {
         let candidates: Vec<Candidate> = ctx.app.store.candidate(permit, gpu).await?.into_iter().collect();
         return choose_of(ctx, candidates, wanted);
@@ -121,18 +131,14 @@ async fn choose(
             return Ok(candidate);
         }
     }
-    if ctx.app.totals.borrow().registered > SCAN_MAX {
-        return Err(ApiError::Bad {
-            status: StatusCode::CONFLICT,
-            code: "none_fits",
-            message: "no GPU that is for hire now fits".into(),
-            hint: Some("ask for less, or offer a higher price".into()),
-        });
+    let registered = ctx.app.totals.borrow().registered;
+    if registered > SCAN_MAX {
+        return Err(refused(ctx, &ctx.app.placement.why(wanted, registered)));
     }
     choose_of(ctx, ctx.app.store.candidates(permit).await?, wanted)
 }
 
-fn offer_of(candidate: &Candidate, now: UnixSeconds) -> placement::Offer {
+fn offer_of(candidate: &Candidate, beats_until: UnixSeconds) -> placement::Offer {
     placement::Offer {
         gpu: candidate.resource.gpu,
         kind: candidate.kind,
@@ -142,8 +148,14 @@ fn offer_of(candidate: &Candidate, now: UnixSeconds) -> placement::Offer {
         hours_max: candidate.offer.hours_max,
         rentable: candidate.standing == Standing::Proven
             && !candidate.hired
-            && now.since(candidate.beat_at) <= FRESH_BEAT_SECONDS,
+            && beats_until.since(candidate.beat_at) <= FRESH_BEAT_SECONDS,
     }
+}
+
+fn refused(ctx: &Ctx<e::HireCluster>, none: &placement::NoneFits) -> ApiError {
+    let hint = (!ctx.body.software_ok && none.other_kind > 0)
+        .then(|| "a software device would do? then say so: --software-ok".to_owned());
+    ApiError::Bad { status: StatusCode::CONFLICT, code: "none_fits", message: none.to_string(), hint }
 }
 
 fn choose_of(
@@ -151,12 +163,9 @@ fn choose_of(
     candidates: Vec<Candidate>,
     wanted: &Wish,
 ) -> Result<Candidate, ApiError> {
-    let offers: Vec<placement::Offer> = candidates.iter().map(|c| offer_of(c, ctx.now)).collect();
-    let chosen = placement::choose(&offers, wanted).map_err(|none| {
-        let hint = (!ctx.body.software_ok && none.other_kind > 0)
-            .then(|| "a software device would do? then say so: --software-ok".to_owned());
-        ApiError::Bad { status: StatusCode::CONFLICT, code: "none_fits", message: none.to_string(), hint }
-    })?;
+    let beats_until = ctx.app.lanes.beats_until(ctx.now);
+    let offers: Vec<placement::Offer> = candidates.iter().map(|c| offer_of(c, beats_until)).collect();
+    let chosen = placement::choose(&offers, wanted).map_err(|none| refused(ctx, &none))?;
     let gpu = chosen.gpu;
     candidates.into_iter().find(|c| c.resource.gpu == gpu).ok_or_else(ApiError::hidden)
 }
@@ -187,7 +196,7 @@ async fn show(ctx: Ctx<e::ClusterById>) -> Result<ClusterView, ApiError> {
 async fn release(ctx: Ctx<e::ClusterRelease>) -> Result<ClusterView, ApiError> {
     let cluster: ClusterId = ctx.param("cluster")?;
     let resource = ctx.app.store.cluster_resource(cluster).await?.ok_or_else(ApiError::hidden)?;
-    let permit = ctx.permit::<act::ReleaseCluster>(resource)?;
+    let permit = ctx.permit_approved::<act::ReleaseCluster>(resource).await?;
     ctx.app.store.release_cluster(permit, EndedBecause::Released).await?;
     jobs::clusters::announce(&ctx.app, &resource);
     let row = ctx.app.store.released_cluster(cluster, &jobs::clusters::reconciler(ctx.now)?).await?;
@@ -213,6 +222,32 @@ async fn proxy(ctx: Ctx<e::RayProxy>) -> Result<Response, ApiError> {
     let sent = ctx.head.uri.path_and_query().map_or("/", |p| p.as_str());
     let rest = sent.strip_prefix(prefix.trim_end_matches('/')).unwrap_or("/").to_owned();
     let tunnels = ctx.app.tunnels.clone();
+    let there = elsewhere(&ctx.app, row.resource.cluster).await?;
     let (request, live) = ctx.into_raw();
-    Ok(tunnels.forward(row.resource.cluster, &token, request, &rest, &live).await)
+    Ok(tunnels.forward(row.resource.cluster, &token, request, &rest, &live, there).await)
+}
+
+/// The way to a cluster whose tunnel ends at another server; none where it ends here, or nowhere.
+async fn elsewhere(app: &App, cluster: ClusterId) -> Result<Option<LinkStream>, ApiError> {
+    if app.tunnels.is_open(cluster) {
+        return Ok(None);
+    }
+    let Some(address) = app.store.tunnel_at(cluster).await? else { return Ok(None) };
+    match app.link.open(&address, cluster).await {
+        Ok(stream) => Ok(Some(stream)),
+        // It may have come here in between; if not, the renter hears that from the tunnels themselves.
+        Err(TunnelError::NotOpen(_) | TunnelError::Closed(_)) => Ok(None),
+        Err(error @ TunnelError::TooManyStreams { .. }) => Err(ApiError::bad_hint(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "cluster_busy",
+            error.to_string(),
+            "close connections to the cluster, or wait",
+        )),
+        Err(error @ TunnelError::OpenTimeout(_)) => Err(ApiError::bad_hint(
+            StatusCode::GATEWAY_TIMEOUT,
+            "cluster_timeout",
+            error.to_string(),
+            "the node may be overloaded: try again",
+        )),
+    }
 }

@@ -21,7 +21,7 @@ pub(super) fn routes(api: Api) -> Api {
 }
 
 async fn enrol(ctx: Ctx<e::Enrol>) -> Result<EnrolmentTicket, ApiError> {
-    ctx.app.count(Counted::Enrolments, &ctx.peer.ip().to_string())?;
+    ctx.app.count(Counted::Enrolments, ctx.peer.ip())?;
     let permit = ctx.permit::<act::RequestEnrolment>(on::Network)?;
     if ctx.app.store.key(ctx.body.public_key.id()).await?.is_some() {
         return Err(ApiError::bad_hint(
@@ -54,7 +54,7 @@ async fn enrol(ctx: Ctx<e::Enrol>) -> Result<EnrolmentTicket, ApiError> {
 }
 
 async fn poll(ctx: Ctx<e::EnrolPoll>) -> Result<EnrolmentState, ApiError> {
-    ctx.app.count(Counted::EnrolmentPolls, &ctx.asker())?;
+    ctx.app.count(Counted::EnrolmentPolls, ctx.asker())?;
     let row = ctx.app.store.enrolment(ctx.body.enrolment, ctx.now).await?.ok_or_else(ApiError::hidden)?;
     // Only the key that asked may know: the request is signed by the key in its body.
     if Some(row.public_key.id()) != ctx.actor.principal().key() {

@@ -11,20 +11,20 @@ use gangline_rules::{
 use gangline_store::{EpochStand, NewEpoch};
 use gangline_types::{GpuId, ProofId, Text};
 use gangline_wire::{
-    api::{
-        epoch::{EpochChallenge, EpochChallenges, EpochReceipt, EpochVerdict, PublicEpoch},
-        machine::GPUS_MAX,
-    },
+    api::epoch::{EpochChallenge, EpochChallenges, EpochReceipt, EpochVerdict, PublicEpoch},
     endpoints as e,
 };
 
 use crate::{
     edge,
     error::ApiError,
-    jobs::epochs::{self, Call, conclude},
+    jobs::{
+        bells,
+        epochs::{self, Call, conclude},
+    },
     request::Ctx,
     router::Api,
-    routes::machine::{bounded, own},
+    routes::{machine::own, proof::believed},
 };
 
 pub(super) fn routes(api: Api) -> Api {
@@ -49,19 +49,21 @@ async fn transcript(ctx: Ctx<e::PublicEpochTranscript>) -> Result<Transcript, Ap
 
 async fn begin(ctx: Ctx<e::EpochBegin>) -> Result<EpochChallenges, ApiError> {
     let permit = own::<act::ProveGpu, _>(&ctx)?;
-    bounded("GPUs", ctx.body.gpus.len(), GPUS_MAX)?;
-    let (app, secret) = (&ctx.app, ctx.app.beacon_secret);
+    let app = &ctx.app;
     let stands = app.store.epoch_stands(&permit).await?;
+    for unable in &ctx.body.unable {
+        let stand = stands.iter().find(|stand| stand.gpu == unable.gpu).ok_or_else(ApiError::hidden)?;
+        if let Some(call) = epochs::call(stand, &app.rota, app.config.rerun_seconds, edge::now_millis()) {
+            epochs::missed(app, stand, call, Failure::Unable(unable.why.clone()), ctx.now).await?;
+        }
+    }
+    if ctx.body.gpus.is_empty() {
+        return Ok(EpochChallenges { challenges: vec![] });
+    }
     let mut called: Vec<(&EpochStand, Call)> = Vec::with_capacity(ctx.body.gpus.len());
     for asked in &ctx.body.gpus {
         let stand = stands.iter().find(|stand| stand.gpu == asked.gpu).ok_or_else(ApiError::hidden)?;
-        if !asked.key.is_sound() {
-            return Err(ApiError::bad(
-                StatusCode::UNPROCESSABLE_ENTITY,
-                "weak_key",
-                format!("the key of {} is no sound Ed25519 key", asked.gpu),
-            ));
-        }
+        believed(asked)?;
         if called.iter().any(|(known, _)| known.gpu == asked.gpu) {
             return Err(ApiError::bad(
                 StatusCode::UNPROCESSABLE_ENTITY,
@@ -69,7 +71,7 @@ async fn begin(ctx: Ctx<e::EpochBegin>) -> Result<EpochChallenges, ApiError> {
                 format!("{} is there twice", asked.gpu),
             ));
         }
-        let Some(call) = epochs::call(stand, &secret, edge::now_millis()) else {
+        let Some(call) = epochs::call(stand, &app.rota, app.config.rerun_seconds, edge::now_millis()) else {
             return Err(ApiError::bad(
                 StatusCode::CONFLICT,
                 "not_wanted",
@@ -78,8 +80,8 @@ async fn begin(ctx: Ctx<e::EpochBegin>) -> Result<EpochChallenges, ApiError> {
         };
         called.push((stand, call));
     }
-    let Some(call) = called.iter().map(|(_, call)| *call).find(|call| *call != Call::Enrolment) else {
-        return ring(&ctx, &permit, &called, Call::Enrolment).await;
+    let Some(call) = called.iter().map(|(_, call)| *call).find(|call| *call != Call::Own) else {
+        return ring(&ctx, &permit, &called, Call::Own).await;
     };
     ring(&ctx, &permit, &called, call).await
 }
@@ -92,7 +94,7 @@ async fn ring(
     call: Call,
 ) -> Result<EpochChallenges, ApiError> {
     let app = &ctx.app;
-    let bell = epochs::moment(call, &app.beacon_secret, edge::now_millis());
+    let bell = epochs::moment(call, &app.rota, edge::now_millis());
     let wait = std::time::Duration::from_millis(bell.0.saturating_sub(edge::now_millis().0));
     tokio::select! {
         () = tokio::time::sleep(wait) => {}
@@ -100,15 +102,19 @@ async fn ring(
             return Err(ApiError::bad(StatusCode::SERVICE_UNAVAILABLE, "stopping", "the server stops before the bell"));
         }
     }
-    let beacon = epochs::beacon(app, call, bell).await?;
-    let tables = app.store.calibrations().await?;
+    let beacon = match call {
+        Call::Hourly(hour) => bells::ring(app, hour).await?.beacon(),
+        Call::Own => bells::own_beacon(app, bell).await?,
+    };
+    let tables = bells::tables(app).await?;
     let promoted = epochs::promoted(&tables);
     let new: Vec<NewEpoch> = called
         .iter()
         .zip(&ctx.body.gpus)
         .map(|((stand, own_call), asked)| {
-            let params = epochs::params(app, &stand.claim);
-            let work = epochs::work(&params);
+            let binding = asked.key.binding(stand.gpu);
+            let params = epochs::drawn(app, &stand.claim, &beacon, &binding);
+            let work = params.work();
             let entry = promoted.and_then(|table| table.find(&Key::of(&stand.claim, work)));
             NewEpoch {
                 proof: ProofId::from_bytes(edge::random()),
@@ -116,10 +122,10 @@ async fn ring(
                 round: stand.round,
                 hour: match own_call {
                     Call::Hourly(hour) => Some(*hour),
-                    Call::Enrolment => None,
+                    Call::Own => None,
                 },
                 bell,
-                challenge: Challenge { params, beacon, binding: asked.key.binding(stand.gpu) },
+                challenge: Challenge { params, beacon, binding },
                 key: asked.key,
                 work,
                 deadline_millis: entry.map(|entry| entry.deadline_millis()),
@@ -192,16 +198,10 @@ async fn open(ctx: Ctx<e::EpochOpened>) -> Result<EpochVerdict, ApiError> {
             "the opening is not signed by the key that was named before the bell",
         ));
     }
-    let verified = tokio::task::spawn_blocking(move || {
+    let verify = move || {
         gangline_proof::epoch::verify(&whole.challenge, &whole.commitment, &whole.nonce, &whole.opening)
-    });
-    let verified = verified.await.map_err(|_| {
-        ApiError::bad(
-            StatusCode::INTERNAL_SERVER_ERROR,
-            "verifier_stopped",
-            "the verifier stopped; try again",
-        )
-    })?;
+    };
+    let verified = ctx.app.verifying.run(verify).await?;
     let verdict = match verified {
         Ok(shown) => match row.deadline_millis {
             Some(deadline_millis) if elapsed_millis > deadline_millis => {

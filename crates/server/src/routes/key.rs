@@ -33,7 +33,7 @@ fn own_key<E: Endpoint>(ctx: &Ctx<E>) -> Result<Permit<act::RotateKey>, ApiError
 async fn rotate(ctx: Ctx<e::KeyRotate>) -> Result<Rotation, ApiError> {
     let permit = own_key(&ctx)?;
     let old = permit.on().key;
-    ctx.app.count(Counted::Rotations, &old.to_string())?;
+    ctx.app.count(Counted::Rotations, old)?;
     let new = ctx.body.public_key;
     // The request's own signature covers the same authority.
     let authority = ctx.head.headers.get(header::HOST).and_then(|h| h.to_str().ok()).unwrap_or_default();

@@ -5,13 +5,16 @@ use axum::{
     http::header,
     response::{IntoResponse, Response},
 };
-use gangline_guard::log::{TILE_WIDTH, TilePath, checkpoint::verifier_of};
+use gangline_guard::log::{Checkpoint, Note, TILE_WIDTH, TilePath, checkpoint::verifier_of};
 use gangline_wire::endpoints as e;
 
 use crate::{error::ApiError, request::Ctx, router::Api};
 
 pub(super) fn routes(api: Api) -> Api {
-    api.raw::<e::LogCheckpoint, _, _>(checkpoint).raw::<e::LogKey, _, _>(key).raw::<e::LogTile, _, _>(tile)
+    api.raw::<e::LogCheckpoint, _, _>(checkpoint)
+        .raw::<e::LogCosigned, _, _>(cosigned)
+        .raw::<e::LogKey, _, _>(key)
+        .raw::<e::LogTile, _, _>(tile)
 }
 
 fn text(body: String) -> Response {
@@ -19,7 +22,20 @@ fn text(body: String) -> Response {
 }
 
 async fn checkpoint(ctx: Ctx<e::LogCheckpoint>) -> Result<Response, ApiError> {
-    ctx.app.store.public().log_checkpoint().await?.map(text).ok_or_else(ApiError::hidden)
+    let public = ctx.app.store.public();
+    let note = public.log_checkpoint().await?.ok_or_else(ApiError::hidden)?;
+    let size =
+        note.parse::<Note>().ok().and_then(|note| note.text().parse::<Checkpoint>().ok()).map(|c| c.size);
+    let lines = match size {
+        Some(size) if ctx.app.witnesses.count() > 0 => public.cosignatures(size).await?,
+        _ => Vec::new(),
+    };
+    Ok(text(lines.iter().fold(note, |note, (line, _)| note + line + "\n")))
+}
+
+async fn cosigned(ctx: Ctx<e::LogCosigned>) -> Result<Response, ApiError> {
+    let cosigned = ctx.app.store.public().cosigned().await?.ok_or_else(ApiError::hidden)?;
+    Ok(text(cosigned.signed()))
 }
 
 async fn key(ctx: Ctx<e::LogKey>) -> Result<Response, ApiError> {

@@ -4,11 +4,11 @@
 use std::time::Duration;
 
 use axum::{http::StatusCode, response::Response};
-use gangline_guard::{Act, Permit, Refusal, act, policy::on};
+use gangline_guard::{Act, Actor, Permit, Refusal, act, policy::on};
 use gangline_types::{ClusterId, GpuId, Label, MachineId, Standing};
 use gangline_wire::{
     Endpoint, Nothing,
-    api::machine::{GPUS_MAX, Observed, Registered, SyncOrders, SyncReport, Want},
+    api::machine::{Observed, Registered, SyncOrders, SyncReport, Want},
     endpoints as e,
 };
 
@@ -25,8 +25,6 @@ use crate::{
 const SYNC_SECONDS_MAX: u64 = 30;
 /// A sync that has nothing new but wanted proofs to tell waits at least this long, in seconds.
 const PROOF_NEWS_SECONDS: u64 = 3;
-/// Disks one inventory may list.
-const DISKS_MAX: usize = 32;
 
 pub(super) fn routes(api: Api) -> Api {
     api.json::<e::DescribeInventory, _, _>(describe)
@@ -38,29 +36,20 @@ pub(super) fn routes(api: Api) -> Api {
 
 /// The signing key's own machine, as a permit.
 pub(super) fn own<A: Act<On = on::Machine>, E: Endpoint>(ctx: &Ctx<E>) -> Result<Permit<A>, ApiError> {
-    let principal = ctx.actor.principal();
+    ctx.permit::<A>(machine_of(&ctx.actor)?)
+}
+
+/// The machine whose key signed.
+pub(super) fn machine_of(actor: &Actor) -> Result<on::Machine, ApiError> {
+    let principal = actor.principal();
     match (principal.machine(), principal.account()) {
-        (Some(machine), Some(account)) => ctx.permit::<A>(on::Machine { machine, account }),
+        (Some(machine), Some(account)) => Ok(on::Machine { machine, account }),
         _ => Err(Refusal::Forbidden("a key that is no machine's").into()),
     }
 }
 
-pub(super) fn bounded(what: &'static str, found: usize, max: usize) -> Result<(), ApiError> {
-    if found <= max {
-        return Ok(());
-    }
-    Err(ApiError::bad(
-        StatusCode::UNPROCESSABLE_ENTITY,
-        "too_many_items",
-        format!("{found} {what} in one request; at most {max} are taken"),
-    ))
-}
-
 async fn describe(ctx: Ctx<e::DescribeInventory>) -> Result<Registered, ApiError> {
     let permit = own::<act::DescribeMachine, _>(&ctx)?;
-    bounded("GPUs", ctx.body.gpus.len(), GPUS_MAX)?;
-    bounded("disks", ctx.body.host.disks.len(), DISKS_MAX)?;
-    bounded("isolation backends", ctx.body.isolation.len(), 8)?;
     let mut slots: Vec<_> = ctx.body.gpus.iter().map(|g| g.slot).collect();
     slots.sort_unstable();
     slots.dedup();
@@ -84,8 +73,6 @@ async fn describe(ctx: Ctx<e::DescribeInventory>) -> Result<Registered, ApiError
 
 async fn sync(ctx: Ctx<e::Sync>) -> Result<SyncOrders, ApiError> {
     let permit = own::<act::Supply, _>(&ctx)?;
-    bounded("offers", ctx.body.offers.len(), GPUS_MAX)?;
-    bounded("clusters", ctx.body.clusters.len(), 64)?;
     let app = ctx.app.clone();
     let machine = permit.on().machine;
     let prover = ctx.permit_also::<act::ProveGpu>(*permit.on())?;
@@ -110,7 +97,7 @@ async fn sync(ctx: Ctx<e::Sync>) -> Result<SyncOrders, ApiError> {
         if done {
             return Ok(SyncOrders { clusters: orders, prove, epoch, server_time: edge::now_millis() });
         }
-        let bell = epochs::next_notice(&app.beacon_secret, edge::now_millis()).0;
+        let bell = epochs::next_notice(&app.rota, edge::now_millis()).0;
         let bell = now + Duration::from_millis(bell.saturating_sub(edge::now_millis().0) + 1);
         let next = if wanted { patience } else { until.min(bell) };
         tokio::select! {

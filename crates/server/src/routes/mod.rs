@@ -1,6 +1,7 @@
 //! Handlers, one file a resource.
 
 pub mod account;
+pub mod appeal;
 pub mod beat;
 pub mod calibration;
 pub mod cluster;
@@ -30,6 +31,7 @@ pub fn all(api: Api) -> Api {
     let api = proof::routes(api);
     let api = epoch::routes(api);
     let api = calibration::routes(api);
+    let api = appeal::routes(api);
     let api = account::routes(api);
     let api = operate::routes(api);
     cluster::routes(api)

@@ -2,18 +2,18 @@
 
 use axum::http::StatusCode;
 use gangline_guard::{
-    act,
+    Permit, act,
     freeze::Target,
     notice::{Preview, recent},
     policy::on,
 };
-use gangline_store::{IncidentState, NewFreeze, RecordQuery};
+use gangline_store::{DeliveryState, IncidentState, NewFreeze, RecordQuery, RestoredLabel, StoreError};
 use gangline_types::{FreezeId, IncidentId, Text};
 use gangline_wire::{
-    Nothing,
+    Endpoint, Nothing,
     api::operate::{
-        ActView, FreezeAnswer, FreezePreview, FreezeView, IncidentView, RecordsQuery, RefusalView,
-        RestoreReport, RestoredName,
+        ActView, DeliveryView, FreezeAnswer, FreezePreview, FreezeView, IncidentView, RecordsQuery,
+        RefusalView, RestoreReport, RestoredName,
     },
     endpoints as e,
 };
@@ -22,6 +22,8 @@ use crate::{app::App, edge, error::ApiError, request::Ctx, router::Api};
 
 /// Records in one answer unless asked otherwise, and at most.
 const RECORDS: u32 = 100;
+/// GPUs that one transaction of a restoration looks at: it holds the books for some milliseconds.
+const RESTORED_AT_ONCE: u32 = 500;
 const RECORDS_MAX: u32 = 500;
 
 pub(super) fn routes(api: Api) -> Api {
@@ -31,17 +33,24 @@ pub(super) fn routes(api: Api) -> Api {
         .json::<e::FreezeList, _, _>(freezes)
         .json::<e::FreezeMake, _, _>(freeze)
         .json::<e::FreezeLift, _, _>(lift)
+        .json::<e::Deliveries, _, _>(deliveries)
+        .json::<e::DeliverySend, _, _>(send_again)
         .json::<e::Refusals, _, _>(refusals)
         .json::<e::Acts, _, _>(acts)
 }
 
 async fn restore(ctx: Ctx<e::RestoreLabels>) -> Result<RestoreReport, ApiError> {
-    let permit = ctx.permit::<act::Operate>(on::Network)?;
+    let operate = ctx.permit_also::<act::Operate>(on::Network)?;
     let wish = ctx.body;
     let restored = if wish.dry_run {
-        ctx.app.store.restorable_labels(&permit, wish.doer, wish.since).await?
+        ctx.app.store.restorable_labels(&operate, wish.doer, wish.since).await?
     } else {
-        ctx.app.store.restore_labels(permit, wish.doer, wish.since).await?
+        let on = on::Restoration { doer: wish.doer, since: wish.since };
+        let permit = ctx.permit_approved::<act::Restore>(on).await?;
+        // Whoever hangs up in the middle does not leave it half done.
+        let work = tokio::spawn(restored(ctx.app.clone(), permit));
+        work.await
+            .map_err(|why| ApiError::Store(StoreError::Malformed(format!("restoring broke off: {why}"))))??
     };
     ctx.app.changed();
     let restored =
@@ -49,10 +58,32 @@ async fn restore(ctx: Ctx<e::RestoreLabels>) -> Result<RestoreReport, ApiError> 
     Ok(RestoreReport { restored })
 }
 
+/// Undoes what was permitted: an audit row, some GPUs in each transaction, and a row at the end.
+async fn restored(app: App, permit: Permit<act::Restore>) -> Result<Vec<RestoredLabel>, StoreError> {
+    let act = app.store.begin_restore(&permit).await?;
+    let (mut all, mut after) = (Vec::new(), None);
+    loop {
+        let (some, last) = app.store.restore_some(&permit, act, after, RESTORED_AT_ONCE, edge::now()).await?;
+        all.extend(some);
+        app.changed();
+        if last.is_none() {
+            break;
+        }
+        after = last;
+    }
+    app.store.complete_restore(permit, act, all.len()).await?;
+    Ok(all)
+}
+
 async fn incidents(ctx: Ctx<e::Incidents>) -> Result<Vec<IncidentView>, ApiError> {
     let permit = ctx.permit::<act::Operate>(on::Network)?;
     let rows = ctx.app.store.incidents(&permit, ctx.query.closed == Some(true)).await?;
-    let view = |row: gangline_store::IncidentRow| IncidentView {
+    Ok(rows.into_iter().map(incident_view).collect())
+}
+
+/// An incident as it is told to programs.
+pub fn incident_view(row: gangline_store::IncidentRow) -> IncidentView {
+    IncidentView {
         incident: row.id,
         what: row.what,
         subject: row.subject,
@@ -69,8 +100,7 @@ async fn incidents(ctx: Ctx<e::Incidents>) -> Result<Vec<IncidentView>, ApiError
         seen: row.seen,
         usual: row.usual,
         note: row.note,
-    };
-    Ok(rows.into_iter().map(view).collect())
+    }
 }
 
 /// A state's word.
@@ -137,39 +167,76 @@ pub fn preview(app: &App, target: &Target) -> FreezePreview {
     FreezePreview { minutes: recent::MINUTES, keys, accounts, machines, requests }
 }
 
-/// A freeze that somebody asked for.
-pub fn wished(
-    now: gangline_types::UnixSeconds,
-    target: Target,
-    reason: &Text<240>,
-    seconds: Option<u64>,
-) -> NewFreeze {
+/// A freeze that somebody asked for; how long it lasts is in what was permitted.
+pub fn wished(target: Target, reason: &Text<240>) -> NewFreeze {
     NewFreeze {
         id: FreezeId::from_bytes(edge::random()),
         target,
-        until: seconds.map(|seconds| now.plus(seconds)),
+        until: None,
         reason: reason.to_string(),
         incident: None,
     }
 }
 
+/// The freeze that is named in the path, with what it stops.
+pub async fn named_freeze<E: Endpoint>(ctx: &Ctx<E>) -> Result<on::Freeze, ApiError> {
+    let id: FreezeId = ctx.param("freeze")?;
+    let frozen = ctx.app.store.frozen(ctx.now).await?;
+    let freeze = frozen.into_iter().find(|freeze| freeze.id == id).ok_or_else(ApiError::hidden)?;
+    Ok(on::Freeze { freeze: id, target: freeze.target })
+}
+
 async fn freeze(ctx: Ctx<e::FreezeMake>) -> Result<FreezeAnswer, ApiError> {
-    let permit = ctx.permit::<act::Contain>(on::Network)?;
+    ctx.permit_also::<act::Operate>(on::Network)?;
     let target = target(ctx.body.target.as_str())?;
     let preview = preview(&ctx.app, &target);
     if ctx.body.dry_run {
         return Ok(FreezeAnswer { freeze: None, preview });
     }
-    let new = wished(ctx.now, target, &ctx.body.reason, ctx.body.seconds.map(|seconds| seconds.0));
+    let seconds = ctx.body.seconds.map(|seconds| seconds.0);
+    let permit = ctx.permit_approved::<act::Freeze>(on::Halt { target, seconds }).await?;
+    let new = wished(target, &ctx.body.reason);
     let made = ctx.app.store.freeze(permit, &new).await?;
     ctx.app.noticer.freezes().reload(&ctx.app.store).await?;
     Ok(FreezeAnswer { freeze: Some(made), preview })
 }
 
 async fn lift(ctx: Ctx<e::FreezeLift>) -> Result<Nothing, ApiError> {
-    let permit = ctx.permit::<act::Contain>(on::Network)?;
-    ctx.app.store.thaw(permit, ctx.param("freeze")?).await?;
+    let permit = ctx.permit_approved::<act::Thaw>(named_freeze(&ctx).await?).await?;
+    ctx.app.store.thaw(permit).await?;
     ctx.app.noticer.freezes().reload(&ctx.app.store).await?;
+    Ok(Nothing {})
+}
+
+async fn deliveries(ctx: Ctx<e::Deliveries>) -> Result<Vec<DeliveryView>, ApiError> {
+    let permit = ctx.permit::<act::Operate>(on::Network)?;
+    let rows = ctx.app.store.deliveries(&permit).await?;
+    let view = |row: gangline_store::DeliveryRow| DeliveryView {
+        delivery: row.id,
+        outlet: row.outlet.as_str().to_owned(),
+        subject: row.subject,
+        made_at: row.made_at,
+        due_at: (row.state == DeliveryState::Waiting).then_some(row.due_at),
+        state: delivery_word(row.state).to_owned(),
+        tries: row.tries,
+        settled_at: row.settled_at,
+        error: row.error,
+    };
+    Ok(rows.into_iter().map(view).collect())
+}
+
+/// A state's word.
+pub fn delivery_word(state: DeliveryState) -> &'static str {
+    match state {
+        DeliveryState::Waiting => "waiting",
+        DeliveryState::Sent => "sent",
+        DeliveryState::Dead => "dead",
+    }
+}
+
+async fn send_again(ctx: Ctx<e::DeliverySend>) -> Result<Nothing, ApiError> {
+    let permit = ctx.permit::<act::Contain>(on::Network)?;
+    ctx.app.store.send_again(permit, ctx.param("delivery")?).await?;
     Ok(Nothing {})
 }
 
@@ -178,6 +245,7 @@ fn query(asked: &RecordsQuery) -> RecordQuery {
         key: asked.key,
         account: asked.account,
         action: asked.action.as_ref().map(ToString::to_string),
+        resource: asked.resource.as_ref().map(ToString::to_string),
         code: asked.code.as_ref().map(ToString::to_string),
         from: asked.from,
         to: asked.to,

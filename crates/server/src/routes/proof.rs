@@ -1,16 +1,18 @@
 //! Proofs: challenge, roots, opening, verdict. The clock is the server's; what is asked follows from the
 //! claim; what is opened follows from a nonce that does not exist before the roots are in.
 
+use std::collections::BTreeMap;
+
 use axum::http::StatusCode;
 use gangline_guard::act;
-use gangline_proof::{Challenge, binding, verify};
+use gangline_proof::{Challenge, GpuPublicKey, Signed, binding, verify};
 use gangline_rules::standing::{Failure, Outcome, Shown};
 use gangline_store::{GpuRow, NewProof};
-use gangline_types::{Hash, ProofId, Text, UnixMillis};
+use gangline_types::{GpuId, Hash, ProofId, Text, UnixMillis};
 use gangline_wire::{
     api::{
-        machine::GPUS_MAX,
-        proof::{CommitReceipt, GpuChallenge, ProofChallenges, Verdict},
+        epoch::BellGpu,
+        proof::{CommitReceipt, GpuChallenge, ProofChallenges, ProofRequest, Verdict},
     },
     endpoints as e,
 };
@@ -22,7 +24,7 @@ use crate::{
     jobs::proofs::{DEADLINE_SECONDS, conclude, is_wanted, params},
     request::Ctx,
     router::Api,
-    routes::machine::{bounded, own},
+    routes::machine::own,
 };
 
 pub(super) fn routes(api: Api) -> Api {
@@ -36,10 +38,40 @@ fn beacon(app: &App) -> Hash {
     Hash(*blake3::keyed_hash(&app.beacon_secret, &edge::random::<32>()).as_bytes())
 }
 
+fn unprocessable(code: &'static str, message: String) -> ApiError {
+    ApiError::bad(StatusCode::UNPROCESSABLE_ENTITY, code, message)
+}
+
+/// Refuses a key that is named for a GPU and not fit to be believed.
+pub(super) fn believed(named: &BellGpu) -> Result<(), ApiError> {
+    if named.key.is_sound() {
+        return Ok(());
+    }
+    Err(unprocessable("weak_key", format!("the key of {} is no sound Ed25519 key", named.gpu)))
+}
+
+/// The keys that were named, each of one of the GPUs that are asked for and fit to be believed.
+fn named(asked: &ProofRequest) -> Result<BTreeMap<GpuId, GpuPublicKey>, ApiError> {
+    let mut keys = BTreeMap::new();
+    for named in &asked.keys {
+        let gpu = named.gpu;
+        believed(named)?;
+        if !asked.gpus.contains(&gpu) {
+            let why = format!("there is a key for {gpu}, of which no proof is asked for");
+            return Err(unprocessable("key_without_gpu", why));
+        }
+        if keys.insert(gpu, named.key).is_some() {
+            return Err(unprocessable("gpu_twice", format!("there are two keys for {gpu}")));
+        }
+    }
+    Ok(keys)
+}
+
 async fn begin(ctx: Ctx<e::ProofBegin>) -> Result<ProofChallenges, ApiError> {
     let permit = own::<act::ProveGpu, _>(&ctx)?;
-    bounded("GPUs", ctx.body.gpus.len(), GPUS_MAX)?;
-    let key = ctx.app.store.machine_public_key(permit.on().machine).await?.ok_or_else(ApiError::hidden)?;
+    let machine_key = ctx.app.store.machine_public_key(permit.on().machine).await?;
+    let machine_key = machine_key.ok_or_else(ApiError::hidden)?;
+    let keys = named(&ctx.body)?;
     let mut gpus: Vec<GpuRow> = Vec::with_capacity(ctx.body.gpus.len());
     for gpu in &ctx.body.gpus {
         let row = ctx.app.store.gpu(*gpu).await?.filter(|g| g.resource.machine == permit.on().machine);
@@ -61,21 +93,26 @@ async fn begin(ctx: Ctx<e::ProofBegin>) -> Result<ProofChallenges, ApiError> {
         }
         gpus.push(row);
     }
-    // One beacon and one clock for all GPUs of the machine: they prove at once, or are not several.
-    let (beacon, began_at) = (beacon(&ctx.app), edge::now_millis());
+    // One clock for all GPUs of the machine: they prove at once, or are not several. Each has a beacon of its own, for
+    // transcripts are public and tell nobody which GPUs share a machine.
+    let began_at = edge::now_millis();
     let new: Vec<NewProof> = gpus
         .iter()
-        .map(|gpu| NewProof {
-            proof: ProofId::from_bytes(edge::random()),
-            gpu: gpu.resource.gpu,
-            round: gpu.round,
-            challenge: Challenge {
-                params: params(&gpu.claim),
-                beacon,
-                binding: binding(&key, gpu.resource.gpu),
-            },
-            began_at,
-            deadline_at: UnixMillis(began_at.0 + DEADLINE_SECONDS * 1000),
+        .map(|row| {
+            let (gpu, key) = (row.resource.gpu, keys.get(&row.resource.gpu).copied());
+            NewProof {
+                proof: ProofId::from_bytes(edge::random()),
+                gpu,
+                round: row.round,
+                challenge: Challenge {
+                    params: params(&row.claim, ctx.app.config.software_joining),
+                    beacon: beacon(&ctx.app),
+                    binding: key.map_or_else(|| binding(&machine_key, gpu), |key| key.binding(gpu)),
+                },
+                key,
+                began_at,
+                deadline_at: UnixMillis(began_at.0 + DEADLINE_SECONDS * 1000),
+            }
         })
         .collect();
     ctx.app.store.begin_proofs(permit, &new).await?;
@@ -133,25 +170,24 @@ async fn open(ctx: Ctx<e::ProofOpen>) -> Result<Verdict, ApiError> {
     if row.judged {
         return Err(ApiError::bad(StatusCode::CONFLICT, "already_judged", "this proof was judged"));
     }
-    let (challenge, opening) = (row.challenge, ctx.body.opening);
-    // Verifying takes tens of milliseconds of one core: not on the threads that answer requests.
-    let (result, opening) =
-        tokio::task::spawn_blocking(move || (verify(&challenge, &commitment, &nonce, &opening), opening))
-            .await
-            .map_err(|_| {
-                ApiError::bad(
-                    StatusCode::INTERNAL_SERVER_ERROR,
-                    "verifier_failed",
-                    "the verifier broke down; nothing was judged",
-                )
-            })?;
-    let (verdict, keep) = match result {
-        Ok(shown) => {
-            (Ok(Shown { macs: shown.macs, memory_bytes: shown.memory_bytes, elapsed_millis }), Some(&opening))
+    let (challenge, opening, signature) = (row.challenge, ctx.body.opening, ctx.body.signature);
+    // A worker that does not sign yet is judged as before, and its transcript says that it carries no signature.
+    if let Some(signature) = &signature {
+        let signed = row.key.map(|key| Signed { key, signature: signature.clone() });
+        let is_theirs = signed
+            .is_some_and(|signed| signed.check(row.gpu, &challenge, &commitment, &nonce, &opening).is_ok());
+        if !is_theirs {
+            let why = "the opening is not signed by the key that was named for this GPU when its challenge was asked for";
+            return Err(unprocessable("wrong_signature", why.to_owned()));
         }
+    }
+    let verify = move || (verify(&challenge, &commitment, &nonce, &opening), opening);
+    let (result, opening) = ctx.app.verifying.run(verify).await?;
+    let verdict = match result {
+        Ok(shown) => Ok(Shown { macs: shown.macs, memory_bytes: shown.memory_bytes, elapsed_millis }),
         // Bits that are well formed and false are forged; anything else was not an answer.
         Err(rejection) if rejection.is_wrong_bits() => {
-            (Err(Failure::WrongBits(Text::lossy(&rejection.to_string()))), Some(&opening))
+            Err(Failure::WrongBits(Text::lossy(&rejection.to_string())))
         }
         Err(rejection) => {
             return Err(ApiError::bad(
@@ -161,5 +197,6 @@ async fn open(ctx: Ctx<e::ProofOpen>) -> Result<Verdict, ApiError> {
             ));
         }
     };
-    conclude(&ctx.app, &row, Outcome { proof: row.proof, verdict }, keep, ctx.now).await
+    let opened = Some((&opening, signature.as_ref()));
+    conclude(&ctx.app, &row, Outcome { proof: row.proof, verdict }, opened, ctx.now).await
 }

@@ -18,12 +18,16 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 
 use crate::live::Live;
 
-use super::{TunnelError, Tunnels, headers, refusal};
+use super::{LinkStream, TunnelError, Tunnels, headers, refusal};
 
 /// What we hold of one answer before it is passed on, its head included: 128 KiB.
 const BUFFER_BYTES_MAX: usize = 128 * 1024;
 /// How long the second direction of a WebSocket may stay open after the first has ended.
 const LINGER: Duration = Duration::from_secs(30);
+
+/// A connection to a cluster, by whichever way.
+trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Io for T {}
 
 /// Why a request got no answer from Ray.
 #[derive(Debug, thiserror::Error)]
@@ -110,6 +114,8 @@ impl Tunnels {
     /// `x-content-type-options: nosniff` are put in. Whoever calls has decided that this renter may use this
     /// cluster, and has bounded the body. An answer that breaks off ends in an error of its body.
     ///
+    /// Where the tunnel ends at another server, `there` is the way by it.
+    ///
     /// A WebSocket ends with `live`: what the renter showed when they opened it. An answer's body ends with
     /// it where the router binds the two.
     ///
@@ -125,8 +131,9 @@ impl Tunnels {
         request: Request,
         path_and_query: &str,
         live: &Live,
+        there: Option<LinkStream>,
     ) -> Response {
-        match self.try_forward(cluster, token, request, path_and_query, live).await {
+        match self.try_forward(cluster, token, request, path_and_query, live, there).await {
             Ok(response) => response,
             Err(error) => {
                 tracing::debug!(%cluster, error = &error as &dyn StdError, "a request did not reach a cluster");
@@ -143,6 +150,7 @@ impl Tunnels {
         mut request: Request,
         path_and_query: &str,
         live: &Live,
+        there: Option<LinkStream>,
     ) -> Result<Response, ForwardError> {
         if [Method::CONNECT, Method::TRACE].contains(request.method()) {
             return Err(ForwardError::Method(request.method().clone()));
@@ -152,8 +160,17 @@ impl Tunnels {
         let renters_side = websocket.then(|| hyper::upgrade::on(&mut request));
         let for_ray = addressed_to_ray(token, request, path_and_query, websocket)?;
 
-        let stream = self.open(cluster).await?;
-        let bytes_written = stream.bytes_written();
+        let (stream, bytes_written): (Box<dyn Io>, _) = match there {
+            Some(stream) => {
+                let written = stream.bytes_written();
+                (Box::new(stream), written)
+            }
+            None => {
+                let stream = self.open(cluster).await?;
+                let written = stream.bytes_written();
+                (Box::new(stream), written)
+            }
+        };
         let (mut sender, connection) = http1::Builder::new()
             .max_buf_size(BUFFER_BYTES_MAX)
             .handshake(TokioIo::new(stream))

@@ -9,10 +9,11 @@
 
 mod forward;
 mod headers;
+mod link;
 mod session;
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeSet, HashMap},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -33,6 +34,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::live::Live;
 
+pub use link::{Link, LinkStream};
 pub use session::TunnelStream;
 use session::{Driver, End, Session};
 
@@ -113,6 +115,8 @@ struct Shared {
     slots: Mutex<HashMap<ClusterId, Arc<Slot>>>,
     tickets: AtomicU64,
     opened: Notify,
+    /// Something opened or closed since somebody last looked.
+    changed: Notify,
 }
 
 /// One cluster's place: its tunnel, and what ends that and every one still upgrading.
@@ -218,6 +222,7 @@ impl Tunnels {
         }
         tracing::info!(%cluster, "tunnel open");
         self.shared.opened.notify_waiters();
+        self.shared.changed.notify_one();
         let end = tokio::select! {
             end = driver.run() => end,
             // Dropping the driver ends every connection through it.
@@ -228,6 +233,7 @@ impl Tunnels {
         if current.as_ref().is_some_and(|(mine, _)| *mine == ticket) {
             *current = None;
         }
+        self.shared.changed.notify_one();
     }
 
     fn session(&self, cluster: ClusterId) -> Option<Arc<Session>> {
@@ -237,6 +243,17 @@ impl Tunnels {
     /// Whether `cluster` can be reached now.
     pub fn is_open(&self, cluster: ClusterId) -> bool {
         self.session(cluster).is_some()
+    }
+
+    /// The clusters that can be reached now.
+    pub fn held(&self) -> BTreeSet<ClusterId> {
+        let slots = lock(&self.shared.slots);
+        slots.iter().filter(|(_, slot)| slot.session().is_some()).map(|(cluster, _)| *cluster).collect()
+    }
+
+    /// Waits until these may be others than they were when one last waited; for one who waits.
+    pub async fn changed(&self) {
+        self.shared.changed.notified().await;
     }
 
     /// How many clusters can be reached now.
@@ -285,7 +302,8 @@ impl Tunnels {
 
 /// A response that is not a success, in the form all of this API's have.
 fn refusal(status: StatusCode, code: &str, message: String, hint: Option<&str>) -> Response {
-    let body = ErrorBody { code: code.to_owned(), message, hint: hint.map(str::to_owned) };
+    let body =
+        ErrorBody { code: code.to_owned(), message, hint: hint.map(str::to_owned), ..ErrorBody::default() };
     let json = serde_json::to_vec(&body).expect("three texts are always JSON");
     let mut response = Response::new(Body::from(json));
     *response.status_mut() = status;

@@ -3,6 +3,7 @@
 #![allow(dead_code, clippy::unwrap_used)]
 
 pub mod beating;
+pub mod routes;
 
 use std::{
     net::SocketAddr,
@@ -10,14 +11,16 @@ use std::{
 };
 
 use gangline_proof::{
-    CpuProver, Prover,
+    CpuProver, GpuKey, Prover,
     epoch::{ChainParams, MemoryParams, Params},
 };
 use gangline_server::{Config, serve};
-use gangline_types::{AdapterKind, Backend, GpuClaim, GpuId, Hash, Label, Text, UnixSeconds};
+use gangline_types::{
+    AdapterKind, Backend, GpuClaim, GpuId, Hash, Label, Text, UnixSeconds, public::PublicGpu,
+};
 use gangline_wire::{
     ErrorBody, SigningKey,
-    api::{enrol::*, machine::*, proof::*},
+    api::{cluster::*, enrol::*, epoch::BellGpu, machine::*, proof::*},
     sig,
 };
 use serde::{Serialize, de::DeserializeOwned};
@@ -58,6 +61,7 @@ pub struct Browser {
 #[derive(Debug)]
 pub struct Answer {
     pub status: u16,
+    pub headers: reqwest::header::HeaderMap,
     pub body: Vec<u8>,
 }
 
@@ -74,7 +78,12 @@ impl Answer {
             .unwrap_or_else(|e| panic!("not an error body ({e}): {} {}", self.status, self.text()))
     }
     pub async fn of(response: reqwest::Response) -> Self {
-        Self { status: response.status().as_u16(), body: response.bytes().await.unwrap().to_vec() }
+        let (status, headers) = (response.status().as_u16(), response.headers().clone());
+        Self { status, headers, body: response.bytes().await.unwrap().to_vec() }
+    }
+    /// The first header of this name.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).map(|value| value.to_str().unwrap())
     }
 }
 
@@ -98,7 +107,7 @@ pub fn new_key() -> SigningKey {
 /// An epoch that a processor answers at once.
 pub fn small_epoch() -> Params {
     let chain = ChainParams { units: 64, segments: 2, steps: 32, opened: 8 };
-    Params { memory: MemoryParams { blocks: 1024, rounds: 4 }, walk: chain, alu: chain, matrix: None }
+    Params { memory: MemoryParams::whole(1024, 4), walk: chain, alu: chain, matrix: None }
 }
 
 pub fn quick_config(folder: &std::path::Path) -> Config {
@@ -109,6 +118,9 @@ pub fn quick_config(folder: &std::path::Path) -> Config {
         snapshot_grace_seconds: 0,
         beat_udp: gangline_server::config::BeatUdp::At(SocketAddr::from(([127, 0, 0, 1], 0))),
         software_epoch: small_epoch(),
+        software_joining: gangline_proof::MatrixParams { n: 256, steps: 2, rows: 4 },
+        // A debug build multiplies slowly; the test of matrices asks for them.
+        matrix_epochs_of_256: 0,
         ..Config::default()
     }
 }
@@ -121,6 +133,11 @@ impl Net {
     }
 
     pub async fn start_in(folder: tempfile::TempDir, config: Config) -> Self {
+        Self::start_trusting(folder, config, None).await
+    }
+
+    /// The same, by clients that believe an authority.
+    pub async fn start_trusting(folder: tempfile::TempDir, config: Config, authority: Option<&str>) -> Self {
         let server =
             serve(Config { operator_link: true, ..config.clone() }).await.unwrap_or_else(|e| panic!("{e:?}"));
         let (stop, stopped) = oneshot::channel();
@@ -131,11 +148,11 @@ impl Net {
             let _ = stopped.await;
         }));
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let http = reqwest::Client::builder()
-            .redirect(reqwest::redirect::Policy::none())
-            .no_proxy()
-            .build()
-            .unwrap();
+        let mut http = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).no_proxy();
+        if let Some(pem) = authority {
+            http = http.add_root_certificate(reqwest::Certificate::from_pem(pem.as_bytes()).unwrap());
+        }
+        let http = http.build().unwrap();
         let mut net = Self {
             origin,
             address,
@@ -157,6 +174,13 @@ impl Net {
         self.stop.take().map(|s| s.send(()));
         self.served.take().unwrap().await.unwrap().unwrap();
         self.folder
+    }
+
+    /// Waits until the server ends by itself: its folder, and why.
+    pub async fn until_ended(mut self) -> (tempfile::TempDir, gangline_server::ServeError) {
+        let served = self.served.take().unwrap();
+        let ended = tokio::time::timeout(std::time::Duration::from_secs(120), served).await;
+        (self.folder, ended.expect("it went on").unwrap().expect_err("it ended as if it had been asked to"))
     }
 
     pub async fn get(&self, path: &str) -> Answer {
@@ -185,7 +209,7 @@ impl Net {
             .unwrap()
             .to_owned();
         let page =
-            self.page(&Browser { cookie: cookie.clone(), csrf: String::new() }, "/console").await.text();
+            self.page(&Browser { cookie: cookie.clone(), csrf: String::new() }, "/account").await.text();
         Browser { cookie, csrf: hidden(&page, "csrf") }
     }
 
@@ -216,11 +240,43 @@ impl Net {
 
     /// The operator invites; the invited signs in.
     pub async fn invite(&self, role: &str, name: &str) -> Browser {
-        let page = self.form(&self.operator, "/console/invite", &[("role", role), ("name", name)]).await;
+        self.invite_as(&self.operator, role, name).await
+    }
+
+    /// The same, by this operator.
+    pub async fn invite_as(&self, operator: &Browser, role: &str, name: &str) -> Browser {
+        let page = self.form(operator, "/console/invite", &[("role", role), ("name", name)]).await;
         assert_eq!(page.status, 200, "{}", page.text());
         let text = page.text();
         let at = text.find("/enter/").unwrap_or_else(|| panic!("no link in {text}"));
         self.enter(&format!("{}{}", self.origin, &text[at..at + "/enter/".len() + 64])).await
+    }
+
+    /// The operator approves or declines what was asked for.
+    pub async fn decide(
+        &self,
+        who: &Browser,
+        approval: gangline_types::ApprovalId,
+        decision: &str,
+    ) -> Answer {
+        self.form(who, &format!("/console/approvals/{approval}"), &[("decision", decision)]).await
+    }
+
+    /// Sends a request of the operator's command line that takes the operator's own confirmation, confirms, and sends
+    /// it once more.
+    pub async fn confirmed(
+        &self,
+        key: &SigningKey,
+        method: &str,
+        path: &str,
+        body: &impl Serialize,
+    ) -> Answer {
+        let refused = self.call(key, method, path, body).await.error();
+        assert_eq!(refused.code, "approval_needed", "{refused}");
+        let asked = refused.approval.expect("what was asked for");
+        let decided = self.decide(&self.operator, asked.approval, "approve").await;
+        assert_eq!(decided.status, 303, "{}", decided.text());
+        self.call(key, method, path, body).await
     }
 
     // -- signed requests ----------------------------------------------------------------------------
@@ -310,18 +366,51 @@ impl Net {
         self.call(key, "POST", "/api/v1/machine/beats", &report).await.json()
     }
 
-    /// One proof, computed honestly on the processor.
+    /// One proof, computed honestly on the processor. On a machine that is loaded an answer may come after its minute: that
+    /// one is missed, and the network asks again.
     pub async fn prove_once(&self, key: &SigningKey, gpu: GpuId) -> Verdict {
-        let begun: ProofChallenges =
-            self.call(key, "POST", "/api/v1/machine/proofs", &ProofRequest { gpus: vec![gpu] }).await.json();
-        let challenge = &begun.challenges[0];
+        loop {
+            let asked = proof_request(key, &[gpu]);
+            let begun: ProofChallenges =
+                self.call(key, "POST", "/api/v1/machine/proofs", &asked).await.json();
+            if let Some(verdict) = self.answered(key, &begun.challenges[0]).await {
+                return verdict;
+            }
+        }
+    }
+
+    /// The answer to one challenge, signed if it is bound to its GPU's key.
+    pub async fn answer_proof(&self, key: &SigningKey, challenge: &GpuChallenge) -> Verdict {
+        self.answered(key, challenge).await.expect("it came too late")
+    }
+
+    /// The same; none if it came too late.
+    async fn answered(&self, key: &SigningKey, given: &GpuChallenge) -> Option<Verdict> {
+        let is_late = |answer: &Answer| {
+            answer.status == 409 && ["late", "already_judged"].contains(&answer.error().code.as_str())
+        };
         let mut prover = CpuProver::default();
-        let commitment = prover.commit(&challenge.challenge, &mut |_| ()).unwrap();
-        let path = format!("/api/v1/machine/proofs/{}", challenge.proof);
-        let receipt: CommitReceipt =
-            self.call(key, "POST", &format!("{path}/commit"), &CommitRequest { commitment }).await.json();
-        let opening = prover.open(&receipt.nonce).unwrap();
-        self.call(key, "POST", &format!("{path}/open"), &OpenRequest { opening }).await.json()
+        let roots = CommitRequest { commitment: prover.commit(&given.challenge, &mut |_| ()).unwrap() };
+        let path = format!("/api/v1/machine/proofs/{}", given.proof);
+        let committed = self.call(key, "POST", &format!("{path}/commit"), &roots).await;
+        if is_late(&committed) {
+            return None;
+        }
+        let nonce = committed.json::<CommitReceipt>().nonce;
+        let opening = prover.open(&nonce).unwrap();
+        let gpu_key = GpuKey::derive(&key.seed(), given.gpu);
+        let signature = (given.challenge.binding == gpu_key.binding())
+            .then(|| gpu_key.sign_matrix(&given.challenge, &roots.commitment, &nonce, &opening));
+        let open = OpenRequest { opening, signature };
+        let opened = self.call(key, "POST", &format!("{path}/open"), &open).await;
+        (!is_late(&opened)).then(|| opened.json())
+    }
+
+    /// Hires whatever there is, once this GPU can be: its beats come into the books a moment later.
+    pub async fn hire(&self, key: &SigningKey, gpu: GpuId) -> ClusterView {
+        self.until(&format!("/api/v1/public/gpus/{gpu}"), |gpu: &PublicGpu| gpu.rentable).await;
+        let wish = HireRequest { software_ok: true, ..HireRequest::default() };
+        self.call(key, "POST", "/api/v1/clusters", &wish).await.json()
     }
 
     /// Waits until `path` answers something that `holds`.
@@ -343,6 +432,12 @@ impl Net {
             tokio::time::sleep(std::time::Duration::from_millis(100)).await;
         }
     }
+}
+
+/// Asks for proofs of these GPUs of the machine with this key, and names the keys that will sign them.
+pub fn proof_request(key: &SigningKey, gpus: &[GpuId]) -> ProofRequest {
+    let named = |gpu: &GpuId| BellGpu { gpu: *gpu, key: GpuKey::derive(&key.seed(), *gpu).public() };
+    ProofRequest { gpus: gpus.to_vec(), keys: gpus.iter().map(named).collect() }
 }
 
 pub fn inventory(model: &str, kind: AdapterKind) -> Inventory {

@@ -115,10 +115,16 @@ impl Idp {
 
     /// A network whose people sign in here.
     pub async fn network(&self, change: impl FnOnce(&mut Oidc)) -> Net {
+        self.network_with(change, |_| ()).await
+    }
+
+    /// The same with other settings of the network's.
+    pub async fn network_with(&self, change: impl FnOnce(&mut Oidc), also: impl FnOnce(&mut Config)) -> Net {
         let folder = tempfile::tempdir().unwrap();
         let mut oidc = self.oidc(folder.path());
         change(&mut oidc);
-        let config = Config { oidc: Some(oidc), ..net::quick_config(&folder.path().join("data")) };
+        let mut config = Config { oidc: Some(oidc), ..net::quick_config(&folder.path().join("data")) };
+        also(&mut config);
         let net = Net::start_in(folder, config).await;
         self.set(json!({"origin": net.origin})).await;
         net
@@ -139,6 +145,8 @@ pub struct Person {
     pub login: String,
     pub there: Client,
     pub here: BTreeMap<String, String>,
+    /// What the provider has asked for so far: `login`, `consent`.
+    pub prompts: Vec<String>,
     http: Client,
 }
 
@@ -153,7 +161,13 @@ fn location(answer: &Response) -> Option<String> {
 
 impl Person {
     pub fn new(login: &str) -> Self {
-        Self { login: login.into(), there: client(true), here: BTreeMap::new(), http: client(false) }
+        Self {
+            login: login.into(),
+            there: client(true),
+            here: BTreeMap::new(),
+            prompts: vec![],
+            http: client(false),
+        }
     }
 
     /// Opens a page of Gangline's and keeps its cookies.
@@ -198,7 +212,9 @@ impl Person {
                 let page = answer.text().await.unwrap();
                 let action = between(&page, "action=\"", "\"").replace("&amp;", "&");
                 let action = if action.starts_with('/') { format!("{}{action}", idp.issuer) } else { action };
-                let form: &[(&str, &str)] = match between(&page, "name=\"prompt\" value=\"", "\"") {
+                let prompt = between(&page, "name=\"prompt\" value=\"", "\"");
+                self.prompts.push(prompt.to_owned());
+                let form: &[(&str, &str)] = match prompt {
                     "login" => &[("prompt", "login"), ("login", &self.login), ("password", "x")],
                     _ => &[("prompt", "consent")],
                 };
@@ -238,7 +254,7 @@ impl Person {
 
     /// The session, for the forms of [`Net`].
     pub async fn browser(&mut self, net: &Net) -> Browser {
-        let page = self.open(&format!("{}/console", net.origin)).await;
+        let page = self.open(&format!("{}/account", net.origin)).await;
         assert_eq!(page.status, 200, "{} is not signed in: {}", self.login, page.text);
         let cookies: Vec<String> = self.here.iter().map(|(n, v)| format!("{n}={v}")).collect();
         Browser { cookie: cookies.join("; "), csrf: net::hidden(&page.text, "csrf") }

@@ -78,6 +78,20 @@ impl Server {
     }
 }
 
+/// What a server of the test's own shows.
+pub fn server_config(cert: &Path, key: &Path) -> Arc<rustls::ServerConfig> {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let certs = CertificateDer::pem_file_iter(cert).unwrap().map(Result::unwrap).collect();
+    let key = rustls::pki_types::PrivateKeyDer::from_pem_file(key).unwrap();
+    let config = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(certs, key)
+        .unwrap();
+    Arc::new(config)
+}
+
 /// Opens TLS to `address` as to `name`, believing `root` alone.
 pub async fn connect(
     address: SocketAddr,

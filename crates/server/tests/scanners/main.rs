@@ -1,13 +1,23 @@
 //! Scanners by others against a whole server: sqlmap, schemathesis and wapiti, each also against a twin with
 //! holes (`twin.py`) that it must find; a scanner that finds nothing there says nothing here.
 //!
-//! Minutes of it run in CI. With `GANGLINE_SCANNERS_LONG` set, every header is tried too and every budget is
-//! larger. Everything stays on loopback: wapiti runs only modules that need nobody outside.
+//! Minutes of it run in CI, on SQLite and on PostgreSQL:
+//!
+//! | | SQLite | PostgreSQL |
+//! |---|---|---|
+//! | sqlmap, level 5, risk 3 | operations that look something up, and every header of one | those that take text, without time |
+//! | schemathesis | every operation | every operation |
+//! | wapiti | every module that needs nobody outside | the same, for half as long |
+//!
+//! With `GANGLINE_SCANNERS_LONG` set, all of it runs on both: sqlmap tries all operations with every header, and every
+//! budget is larger. Everything stays on loopback.
 
 #![allow(clippy::unwrap_used, reason = "a helper of a test fails the test")]
 
 #[path = "../net/mod.rs"]
 mod net;
+#[path = "../../../store/tests/postgres/mod.rs"]
+mod postgres;
 mod proxy;
 mod tools;
 
@@ -15,23 +25,28 @@ use std::path::Path;
 
 use proxy::Proxy;
 use serde_json::Value;
-use tools::{Twin, is_long, run};
+use tools::{Books, Twin, is_long, run};
 
 /// Operations whose texts and ids are looked up in the books: what sqlmap tries in CI. In the long mode it tries
 /// all there are.
 const LOOKED_UP: &str = "PublicGpus,PublicGpuUptime,PublicSnapshots,ExplorerPage,GpuLabel,ApprovePage,\
     SignInCallback,ClusterById,AccountStatement,EnrolPoll,RestoreLabels";
+/// Of those, what takes text that reaches a statement, and not ids alone; the explorer's page asks as its API does.
+const WITH_TEXT: &str = "PublicGpus,GpuLabel,EnrolPoll,RestoreLabels";
 
 /// What sqlmap is told beside where: every test at every risk, on the databases that Gangline has.
-fn sqlmap_args(openapi: &str, folder: &Path) -> Vec<String> {
+fn sqlmap_args(openapi: &str, folder: &Path, books: &Books) -> Vec<String> {
     let mut args: Vec<String> =
         ["--batch", "--level", "5", "--risk", "3", "--threads", "4", "--disable-coloring"]
             .map(str::to_owned)
             .to_vec();
     args.extend(["--openapi".into(), openapi.into(), "--output-dir".into(), folder.to_string_lossy().into()]);
     args.extend(["--ignore-code".into(), "*".into(), "--headers".into(), "Signature: alice".into()]);
-    args.extend(["--dbms".into(), "sqlite".into(), "--flush-session".into()]);
+    args.extend(["--dbms".into(), books.name().into(), "--flush-session".into()]);
     if !is_long() {
+        if let Books::Postgres(_) = books {
+            args.extend(["--technique".into(), "BEUS".into()]);
+        }
         // Headers are tried at one address and in the long mode; no header of ours reaches a statement.
         args.extend(["--skip".into(), "user-agent,referer,host,cookie,signature".into()]);
     }
@@ -40,28 +55,45 @@ fn sqlmap_args(openapi: &str, folder: &Path) -> Vec<String> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn sqlmap_finds_the_twin_s_hole_and_none_here() {
+    sqlmap(&Books::Sqlite).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sqlmap_finds_the_twin_s_hole_and_none_in_postgresql() {
+    sqlmap(&Books::postgres()).await;
+}
+
+async fn sqlmap(books: &Books) {
     let folder = tempfile::tempdir().unwrap();
-    let twin = Twin::start().await;
-    let found =
-        run("sqlmap", &sqlmap_args(&format!("{}/openapi.json", twin.url), folder.path()), folder.path())
-            .await;
+    let twin = Twin::start(books).await;
+    let args = sqlmap_args(&format!("{}/openapi.json", twin.url), folder.path(), books);
+    let found = run("sqlmap", &args, folder.path()).await;
     assert!(found.contains("Parameter: q (GET)"), "sqlmap missed the hole of the twin: {found}");
 
-    let proxy = Proxy::start().await;
-    let only = if is_long() { "" } else { LOOKED_UP };
-    let mut args = sqlmap_args(&format!("{}/openapi.json?only={only}", proxy.url), folder.path());
+    let proxy = Proxy::start(books).await;
+    let only = match books {
+        _ if is_long() => "",
+        Books::Sqlite => LOOKED_UP,
+        Books::Postgres(_) => WITH_TEXT,
+    };
+    let mut args = sqlmap_args(&format!("{}/openapi.json?only={only}", proxy.url), folder.path(), books);
     let told = run("sqlmap", &args, folder.path()).await;
     let tried = told.matches("do not appear to be injectable").count();
     println!(
-        "sqlmap tried {tried} targets with {} requests, {} of them answered",
+        "sqlmap tried {tried} targets on {} with {} requests, {} of them as somebody's",
+        books.name(),
         proxy.asked(),
         proxy.signed()
     );
     assert!(!told.contains("Parameter: "), "sqlmap found something: {told}");
-    assert!(tried >= 8, "sqlmap tried {tried} targets only: {told}");
+    let wanted = if only.is_empty() { 8 } else { only.split(',').count().min(8) };
+    assert!(tried >= wanted, "sqlmap tried {tried} targets only: {told}");
     assert!(proxy.asked() > 1_000, "sqlmap asked {} times only", proxy.asked());
 
-    // Every header, at one address whose parameter is looked up.
+    // Every header, at one address whose parameter is looked up: no header comes near a statement on either.
+    if !is_long() && !matches!(books, Books::Sqlite) {
+        return proxy.stop().await;
+    }
     let openapi = args.iter().position(|a| a == "--openapi").unwrap();
     args.splice(openapi..openapi + 2, ["-u".into(), format!("{}/api/v1/public/gpus?q=a", proxy.url)]);
     if let Some(skip) = args.iter().position(|a| a == "--skip") {
@@ -120,18 +152,32 @@ async fn schemathesis(url: &str, folder: &Path, examples: u32, seconds: u32) -> 
 
 #[tokio::test(flavor = "multi_thread")]
 async fn schemathesis_finds_the_twin_s_holes_and_none_here() {
+    schemathesis_on(&Books::Sqlite).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn schemathesis_finds_the_twin_s_holes_and_none_in_postgresql() {
+    schemathesis_on(&Books::postgres()).await;
+}
+
+async fn schemathesis_on(books: &Books) {
     let folder = tempfile::tempdir().unwrap();
-    let twin = Twin::start().await;
+    let twin = Twin::start(books).await;
     let found = schemathesis(&twin.url, folder.path(), 20, 25).await;
     for code in ["ST401", "ST402", "ST101", "ST204"] {
         let is_found = found.iter().any(|line| line.starts_with(&format!("- {code}")));
         assert!(is_found, "schemathesis missed {code} of the twin: {}", found.last().unwrap());
     }
 
-    let proxy = Proxy::start().await;
-    let (examples, seconds) = if is_long() { (200, 1200) } else { (8, 75) };
+    let proxy = Proxy::start(books).await;
+    let (examples, seconds) = match books {
+        _ if is_long() => (200, 1200),
+        Books::Sqlite => (8, 75),
+        Books::Postgres(_) => (4, 45),
+    };
     let found = schemathesis(&proxy.url, folder.path(), examples, seconds).await;
-    println!("schemathesis asked {} times, {} of them signed", proxy.asked(), proxy.signed());
+    let name = books.name();
+    println!("schemathesis asked {name} {} times, {} of them signed", proxy.asked(), proxy.signed());
     let (all, lines) = found.split_last().unwrap();
     assert!(lines.is_empty(), "schemathesis found: {lines:?}\n{all}");
     assert!(proxy.signed() > 300, "only {} requests were somebody's", proxy.signed());
@@ -182,14 +228,23 @@ async fn wapiti(url: &str, starts: &[&str], folder: &Path, seconds: u32) -> Vec<
 
 #[tokio::test(flavor = "multi_thread")]
 async fn wapiti_finds_the_twin_s_holes_and_none_here() {
+    wapiti_on(&Books::Sqlite).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn wapiti_finds_the_twin_s_holes_and_none_in_postgresql() {
+    wapiti_on(&Books::postgres()).await;
+}
+
+async fn wapiti_on(books: &Books) {
     let folder = tempfile::tempdir().unwrap();
-    let twin = Twin::start().await;
+    let twin = Twin::start(books).await;
     let found = wapiti(&twin.url, &[], folder.path(), 60).await;
     for kind in ["SQL Injection", "CRLF Injection", "Path Traversal"] {
         assert!(found.iter().any(|(found, _)| found == kind), "wapiti missed {kind} of the twin: {found:?}");
     }
 
-    let proxy = Proxy::start().await;
+    let proxy = Proxy::start(books).await;
     let starts = [
         "/?q=a&limit=5",
         "/snapshots?from=0",
@@ -198,7 +253,12 @@ async fn wapiti_finds_the_twin_s_holes_and_none_here() {
         "/api/v1/public/gpus?q=a",
         "/approve?code=AAAA-AAAA",
     ];
-    let found = wapiti(&proxy.url, &starts, folder.path(), if is_long() { 3600 } else { 60 }).await;
+    let seconds = match books {
+        _ if is_long() => 3600,
+        Books::Sqlite => 60,
+        Books::Postgres(_) => 30,
+    };
+    let found = wapiti(&proxy.url, &starts, folder.path(), seconds).await;
     println!("wapiti asked {} times", proxy.asked());
     assert!(found.is_empty(), "wapiti found {found:?}");
     assert!(proxy.asked() > 100, "wapiti asked {} times only", proxy.asked());

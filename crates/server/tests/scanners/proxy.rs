@@ -18,11 +18,14 @@ use axum::{
 use gangline_types::{AdapterKind, GpuId, MicroCredits};
 use gangline_wire::{
     SigningKey,
-    api::{cluster::*, enrol::KeyKind, machine::*},
+    api::{enrol::KeyKind, machine::*},
 };
 use serde_json::{Value, json};
 
-use crate::net::{Browser, Net, now};
+use crate::{
+    net::{Browser, Net, now, quick_config},
+    tools::Books,
+};
 
 /// Keys of each person and kind: each may sign ten times a second, so a scanner needs several.
 const KEYS: usize = 6;
@@ -79,14 +82,19 @@ async fn person(net: &Net, name: &str) -> Person {
     let report =
         SyncReport { paused: false, offers: vec![offer], clusters: vec![], wait: gangline_types::Seconds(0) };
     net.call(&machine, "POST", "/api/v1/machine/sync", &report).await.json::<SyncOrders>();
-    let wish = HireRequest { software_ok: true, ..HireRequest::default() };
-    let cluster: ClusterView = net.call(&rents[0], "POST", "/api/v1/clusters", &wish).await.json();
+    let cluster = net.hire(&rents[0], gpu).await;
     Person { supplier, machine, gpu, supplies, rents, cluster: Some(cluster.id.to_string()) }
 }
 
 impl Proxy {
-    pub async fn start() -> Self {
-        let net = Net::start().await;
+    pub async fn start(books: &Books) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let database = match books {
+            Books::Sqlite => None,
+            Books::Postgres(server) => Some(server.url(&server.database().await).parse().unwrap()),
+        };
+        let config = gangline_server::Config { database, ..quick_config(folder.path()) };
+        let net = Net::start_in(folder, config).await;
         let people = [("alice", person(&net, "Alice").await), ("bob", person(&net, "Bob").await)];
         let shared =
             Arc::new(Shared { net, people, asked: AtomicUsize::new(0), signed: AtomicUsize::new(0) });
@@ -133,6 +141,14 @@ async fn document(shared: &Shared, query: &str) -> Value {
         paths.retain(|_, operations| !operations.as_object().unwrap().is_empty());
         let left: usize = paths.values().map(|o| o.as_object().unwrap().len()).sum();
         assert_eq!(left, only.split(',').count(), "an operation of the list is not there: {only}");
+    } else {
+        // What Ray is asked may have any of these methods; the document lists it once.
+        let ray = &mut paths["/api/v1/clusters/{cluster}/ray/{path}"];
+        for method in ["put", "post", "delete", "patch", "head", "options"] {
+            let mut operation = ray["get"].clone();
+            operation["operationId"] = format!("RayProxy-{method}").into();
+            ray[method] = operation;
+        }
     }
     for operation in paths.values_mut().flat_map(|path| path.as_object_mut().unwrap().values_mut()) {
         for parameter in operation["parameters"].as_array_mut().into_iter().flatten() {

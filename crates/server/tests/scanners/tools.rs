@@ -4,8 +4,29 @@ use std::{path::Path, process::Stdio, time::Duration};
 
 use tokio::io::{AsyncBufReadExt, BufReader};
 
+use crate::postgres::Server;
+
 /// Longest a scanner may take, in CI and in the long mode.
 const LIMIT: [Duration; 2] = [Duration::from_secs(900), Duration::from_secs(6 * 3600)];
+
+/// Where books are kept.
+pub enum Books {
+    Sqlite,
+    Postgres(std::sync::Arc<Server>),
+}
+
+impl Books {
+    pub fn postgres() -> Self {
+        Self::Postgres(crate::postgres::shared())
+    }
+    /// As scanners call it.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Sqlite => "sqlite",
+            Self::Postgres(_) => "postgresql",
+        }
+    }
+}
 
 /// Whether there is time for everything.
 pub fn is_long() -> bool {
@@ -45,9 +66,14 @@ pub struct Twin {
 }
 
 impl Twin {
-    pub async fn start() -> Self {
+    /// One on the database that these books are on.
+    pub async fn start(books: &Books) -> Self {
         let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/scanners/twin.py");
-        let mut process = tokio::process::Command::new(programs().join("python"))
+        let mut command = tokio::process::Command::new(programs().join("python"));
+        if let Books::Postgres(server) = books {
+            command.env("GANGLINE_TWIN_POSTGRES", server.by_parts(&server.database().await));
+        }
+        let mut process = command
             .args(["-B", script])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())

@@ -13,9 +13,43 @@ from urllib.parse import parse_qs, urlsplit
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 LOCK = threading.Lock()
-BOOKS = sqlite3.connect(":memory:", check_same_thread=False)
-BOOKS.execute("CREATE TABLE gpu (name TEXT, owner TEXT)")
-BOOKS.executemany("INSERT INTO gpu VALUES (?, ?)", [("a", "ada"), ("b", "bob"), ("llvmpipe", "eve")])
+TABLE = "CREATE TABLE gpu (name TEXT, owner TEXT)"
+ROWS = "INSERT INTO gpu VALUES ('a', 'ada'), ('b', 'bob'), ('llvmpipe', 'eve')"
+
+
+class Sqlite:
+    def __init__(self):
+        self.books = sqlite3.connect(":memory:", check_same_thread=False)
+        self.books.executescript(";".join([TABLE, ROWS]))
+
+    def ask(self, statement):
+        try:
+            return self.books.execute(statement).fetchall(), None
+        except sqlite3.Error as error:
+            return None, "sqlite3.OperationalError: %s" % error
+
+
+class Postgres:
+    """The same in PostgreSQL: `folder of its socket|user|password|database`."""
+
+    def __init__(self, where):
+        import pg8000.native
+
+        folder, user, password, database = where.split("|")
+        self.error = pg8000.native.DatabaseError
+        self.books = pg8000.native.Connection(
+            user, unix_sock=folder + "/.s.PGSQL.5432", password=password, database=database
+        )
+        self.books.execute_simple(";".join([TABLE, ROWS]))
+
+    def ask(self, statement):
+        try:
+            return self.books.execute_simple(statement).rows or [], None
+        except self.error as error:
+            return None, "PostgreSQL query failed: ERROR:  %s" % error.args[0].get("M", error)
+
+
+BOOKS = Postgres(os.environ["GANGLINE_TWIN_POSTGRES"]) if "GANGLINE_TWIN_POSTGRES" in os.environ else Sqlite()
 THINGS = {}
 
 TEXT = {"type": "string"}
@@ -94,12 +128,11 @@ class Twin(BaseHTTPRequestHandler):
             return self.tell(200, OPENAPI)
         if url.path == "/api/search":
             # HOLE: what is asked for becomes a part of the statement.
-            try:
-                with LOCK:
-                    rows = BOOKS.execute("SELECT name FROM gpu WHERE name = '%s'" % asked.get("q", "")).fetchall()
-            except sqlite3.Error as error:
-                return self.tell(500, "sqlite3.OperationalError: %s" % error, "text/html")
-            return self.tell(200, [row[0] for row in rows])
+            with LOCK:
+                rows, error = BOOKS.ask("SELECT name FROM gpu WHERE name = '%s'" % asked.get("q", ""))
+            if error:
+                return self.tell(500, error, "text/html")
+            return self.tell(200, [str(row[0]) for row in rows])
         if url.path == "/api/crash":
             # HOLE: what is no number breaks it.
             try:

@@ -1,32 +1,16 @@
 //! Accounts, the one-time links that make and open them, and browser sessions.
 
-use gangline_guard::{Permit, SessionRecord, act};
+use gangline_guard::{Began, Permit, SessionRecord, act};
 use gangline_types::{AccountId, Hash, Label, LinkId, SessionId, UnixSeconds};
 use gangline_wire::api::account::Role;
 
-use crate::{Store, StoreError, books::answered};
+use crate::{Store, StoreError, books::answered, sql::Columns};
 
 /// How long a session may lie idle, in seconds: eight hours, and an operator's half an hour.
 pub(crate) const SESSION_IDLE_SECONDS: u64 = 8 * 3600;
 pub(crate) const OPERATOR_IDLE_SECONDS: u64 = 30 * 60;
 /// How often its last use is written down, in seconds.
 pub(crate) const SEEN_EVERY_SECONDS: u64 = 60;
-
-/// Whom a link is for.
-#[derive(Clone, Debug)]
-pub enum InviteTarget {
-    /// A new account.
-    New {
-        /// Its id.
-        account: AccountId,
-        /// Its name.
-        name: Label,
-        /// What it may do.
-        role: Role,
-    },
-    /// One that exists.
-    Known(AccountId),
-}
 
 /// A link to be made.
 #[derive(Clone, Debug)]
@@ -70,7 +54,7 @@ pub struct NewSession {
 pub struct OwnSession {
     /// Which.
     pub session: SessionId,
-    /// How it began: `link`, `provider` or `passkey`.
+    /// How it began: `link`, `provider`, `passkey` or `password`.
     pub how: String,
     /// When.
     pub created_at: UnixSeconds,
@@ -107,11 +91,14 @@ pub struct AccountRow {
 }
 
 answered! { Store,
-    /// Makes a one-time link, and the account it opens if that is new.
+    /// Makes a one-time link, and the account it opens if that is new; `new` is then its id.
+    ///
+    /// # Errors
+    /// [`StoreError::Gone`] when the account is not there, or has another role than was permitted.
     async fn invite(
         &self,
         permit: Permit<act::Invite>,
-        target: InviteTarget,
+        new: AccountId,
         link: NewLink,
     ) -> Result<AccountId, StoreError>;
 
@@ -142,6 +129,12 @@ answered! { Store,
         session: SessionId,
     ) -> Result<bool, StoreError>;
 
+    /// Ends every session of the permit's account: how many there were.
+    async fn end_account_sessions(
+        &self,
+        permit: Permit<act::EndAccountSessions>,
+    ) -> Result<u64, StoreError>;
+
     /// Ends the permit's own session.
     async fn end_session(&self, permit: Permit<act::ReadAccount>) -> Result<(), StoreError>;
 
@@ -151,13 +144,24 @@ answered! { Store,
     /// Name of an account.
     async fn account_name(&self, permit: &Permit<act::ReadAccount>) -> Result<Label, StoreError>;
 
-    /// Name and role of any account, for whoever invites.
+    /// Name and role of any account, for its operator.
     async fn account(
         &self,
         account: AccountId,
-        permit: &Permit<act::Invite>,
+        permit: &Permit<act::Operate>,
     ) -> Result<Option<(Label, Role)>, StoreError>;
 
     /// Every account, newest first, at most 500.
     async fn accounts(&self, permit: &Permit<act::Operate>) -> Result<Vec<AccountRow>, StoreError>;
+}
+
+/// How a session began, as it stands in the books.
+pub(crate) fn began(row: &impl Columns) -> Result<Began, StoreError> {
+    let is_strong = row.flag("two_factors")?;
+    Ok(match row.text("how")?.as_str() {
+        "passkey" => Began::Passkey,
+        "provider" => Began::Provider { is_strong },
+        "password" => Began::Password,
+        _ => Began::Link,
+    })
 }

@@ -2,10 +2,13 @@
 //! uptime hours. That a beat is durable is the journal's business, not this one's.
 
 use gangline_guard::{Permit, act, beat::Grant};
-use gangline_types::{GpuId, Hour, Minute, UnixSeconds, UptimeHour, public::PublicChain};
+use gangline_types::{GpuId, Hour, MachineId, Minute, UnixSeconds, UptimeHour, public::PublicChain};
 use gangline_wire::beat::{Alias, Epoch, Preimage};
 
 use crate::{PublicStore, Store, StoreError, books::answered, sql::Columns};
+
+/// Chains whose values are looked up with one statement.
+pub(crate) const CHAINS_AT_ONCE: usize = 5_000;
 
 /// What a machine got when it opened an epoch.
 #[derive(Clone, Debug)]
@@ -68,6 +71,8 @@ pub struct Fold {
     pub links: Vec<FoldedLink>,
     /// Minutes in which the intake was up.
     pub up: Vec<(Hour, UptimeHour)>,
+    /// When it was taken from the intake; what came later is not in it.
+    pub taken_at: UnixSeconds,
 }
 
 answered! { Store,
@@ -85,18 +90,41 @@ answered! { Store,
     /// Lanes of `from` and later epochs whose key has not ended.
     async fn lanes(&self, from: Epoch) -> Result<Vec<LaneRow>, StoreError>;
 
-    /// Lanes opened since `since`, at whichever server of this network, whose key has not ended.
+    /// Lanes that other servers of this network opened last, since `since`, and whose key has not ended.
     async fn lanes_opened(&self, since: UnixSeconds) -> Result<Vec<LaneRow>, StoreError>;
 
-    /// The deepest value of each chain that was folded for `from` and later hours, by the chain's tip.
-    async fn deepest_links(&self, from: Hour) -> Result<Vec<FoldedLink>, StoreError>;
+    /// For each of these GPUs' chains, named by its tip, the value that was folded for the newest hour from `from` on; none
+    /// where there is none. In no order.
+    async fn newest_links(
+        &self,
+        chains: &[(GpuId, Preimage)],
+        from: Hour,
+    ) -> Result<Vec<FoldedLink>, StoreError>;
 
     /// Aliases whose key has ended since `since`.
     async fn ended_lanes(&self, since: UnixSeconds) -> Result<Vec<Alias>, StoreError>;
 
     /// Folds minutes into the books, in one transaction with the question which periods' snapshots are taken: a
-    /// minute that is new and belongs to one is marked late. Folding twice changes nothing.
-    async fn fold(&self, permit: &Permit<act::Reconcile>, fold: &Fold) -> Result<(), StoreError>;
+    /// minute that is new and belongs to one is marked late. Folding twice changes nothing. Gives the machines that
+    /// [`Self::note_beating`] has to be told of when everything is folded.
+    async fn fold(&self, permit: &Permit<act::Reconcile>, fold: &Fold) -> Result<Vec<MachineId>, StoreError>;
+
+    /// These machines were heard of, now.
+    async fn note_beating(
+        &self,
+        permit: &Permit<act::Reconcile>,
+        machines: &[MachineId],
+    ) -> Result<(), StoreError>;
+
+    /// The projection has to look at these GPUs: some came, and of those that fell silent nothing later is known to have
+    /// come up to `until` than what was folded, although the books do not have everybody's beats up to then.
+    async fn turned(
+        &self,
+        permit: &Permit<act::Reconcile>,
+        came: &[GpuId],
+        silent: &[GpuId],
+        until: UnixSeconds,
+    ) -> Result<(), StoreError>;
 
     /// Forgets lanes of epochs before `before`.
     async fn forget_lanes(&self, permit: &Permit<act::Reconcile>, before: Epoch) -> Result<(), StoreError>;
@@ -111,6 +139,15 @@ answered! { PublicStore,
 
     /// Minutes in which the intake was up, for the hours in `from..to` that have any, oldest first.
     async fn intake_up(&self, from: Hour, to: Hour) -> Result<Vec<(Hour, UptimeHour)>, StoreError>;
+}
+
+/// A lane is opened by the machine that it is granted to, with the key that it is granted to.
+pub(crate) fn is_granted(permit: &Permit<act::Beat>, lane: &LaneRow) -> Result<(), StoreError> {
+    let (grant, on, key) = (&lane.grant, permit.on(), permit.principal().key());
+    if (grant.machine(), grant.account(), Some(grant.key())) == (on.machine, on.account, key) {
+        return Ok(());
+    }
+    Err(StoreError::Gone("the epoch was granted to somebody else"))
 }
 
 /// A machine's GPUs with the tips of their chains, 32 bytes each.

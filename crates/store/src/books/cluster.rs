@@ -190,6 +190,7 @@ answered! { Store,
 
 pub(crate) fn cluster_row(row: &impl Columns) -> Result<ClusterRow, StoreError> {
     let claim: gangline_types::GpuClaim = row.json("claim")?;
+    let shown: Option<gangline_types::ShownAs> = row.json_or_none("shown_as")?;
     Ok(ClusterRow {
         resource: on::Cluster {
             cluster: row.id("id")?,
@@ -197,7 +198,7 @@ pub(crate) fn cluster_row(row: &impl Columns) -> Result<ClusterRow, StoreError> 
             machine: row.id("machine")?,
         },
         gpu: row.id("gpu")?,
-        model: claim.model,
+        model: shown.map_or(claim.model, |shown| shown.model),
         state: row.word("state")?,
         detail: Text::lossy(&row.text("detail")?),
         evidence: row.text_or_none("evidence")?,
@@ -222,7 +223,7 @@ pub(crate) fn candidate_row(row: &impl Columns) -> Result<Candidate, StoreError>
         resource: gpu.resource,
         offer: row.json("offer")?,
         standing: gpu.standing,
-        kind: gpu.claim.kind,
+        kind: gpu.shown().kind,
         profile: gpu.profile,
         beat_at: gpu.beat_at,
         hired: row.flag("hired")?,

@@ -1,10 +1,10 @@
 //! Epoch proofs from bell to verdict, and the tables of calibration that set their deadlines.
 
-use gangline_guard::{Permit, act};
+use gangline_guard::{Permit, act, log::entry::TableStep};
 use gangline_proof::epoch::{Challenge, Commitment, GpuPublicKey, Opening, Signature, Transcript};
 use gangline_rules::{
     calibration::{Entry, Observation, State, Table, Watched},
-    epochs::{Outcome, Shown},
+    epochs::{Heard, Outcome, Shown},
 };
 use gangline_types::{GpuClaim, GpuId, Hash, Hour, ProofId, Standing, Text, UnixMillis, UnixSeconds};
 use gangline_wire::{
@@ -18,6 +18,8 @@ use crate::{PublicStore, Store, StoreError, books::answered, sql::Columns};
 pub(crate) const COPIED_AT_ONCE: i64 = 200;
 /// A GPU is taken to be there at the bell if it beat so shortly before, in seconds.
 pub(crate) const ALIVE_SECONDS: u64 = 120;
+/// Who was proven so shortly before a bell may not have been told of it, in seconds.
+pub(crate) const TOLD_SECONDS: u64 = 60;
 
 /// A challenge to be written down.
 #[derive(Clone, Debug)]
@@ -84,8 +86,12 @@ pub struct EpochStand {
     pub judged: u32,
     /// The hour of the last bell that it answered or missed.
     pub last_hour: Option<Hour>,
+    /// The last bell of any kind that it answered or missed.
+    pub last_bell: Option<UnixMillis>,
     /// A renter has it.
     pub hired: bool,
+    /// An appeal waits for it to be measured again.
+    pub appealed: bool,
     /// An epoch is not judged yet.
     pub running: bool,
 }
@@ -176,7 +182,7 @@ answered! { Store,
         gpu: GpuId,
         round: u32,
         most: u32,
-    ) -> Result<Vec<Outcome>, StoreError>;
+    ) -> Result<Vec<Heard>, StoreError>;
 
     /// Epochs without a verdict whose bell rang before `before`, oldest first, at most 1,000.
     async fn overdue_epochs(
@@ -185,8 +191,12 @@ answered! { Store,
         before: UnixMillis,
     ) -> Result<Vec<EpochRow>, StoreError>;
 
-    /// Proven GPUs that have answered a bell before, were alive when this one rang, are not hired, and have no
-    /// part in it; at most 1,000.
+    /// Takes back an epoch without a verdict whose GPU a renter had at any time since its bell: the GPU's part in that bell
+    /// is as if it had never been called. Whether there was such a renter; without one nothing changes.
+    async fn leave_to_renter(&self, permit: &Permit<act::Judge>, proof: ProofId) -> Result<bool, StoreError>;
+
+    /// Proven GPUs whose last joining proof was judged before this bell was told of, that were alive when it rang, are
+    /// not hired, and have no part in it; at most 1,000. Simulated ones are left alone.
     async fn absent_from(
         &self,
         permit: &Permit<act::Judge>,
@@ -194,13 +204,13 @@ answered! { Store,
         bell: UnixMillis,
     ) -> Result<Vec<(GpuId, u32)>, StoreError>;
 
-    /// Writes down that a GPU did not answer the bell of an hour.
+    /// Writes down that a GPU did not answer a bell: an hour's, or one of its machine's own at this moment.
     async fn miss_epoch(
         &self,
         permit: &Permit<act::Judge>,
         gpu: GpuId,
         round: u32,
-        bell: UnixMillis,
+        at: (Option<Hour>, UnixMillis),
         outcome: &Outcome,
         finding: &Text<240>,
     ) -> Result<(), StoreError>;
@@ -215,21 +225,20 @@ answered! { Store,
     /// Every table that is not withdrawn, newest first, and the newest withdrawn ones, at most 100.
     async fn calibrations(&self) -> Result<Vec<CalibrationRow>, StoreError>;
 
-    /// Adds a table as a canary.
+    /// Adds a table as a canary; the log says whether it is what the network itself `learned`.
     async fn add_calibration(
         &self,
         permit: &Permit<act::Operate>,
         table: &Table,
         signer: PublicKey,
         signature: &[u8],
+        learned: bool,
     ) -> Result<(), StoreError>;
 
     /// Promotes a table, which withdraws the one before, or withdraws one.
     async fn move_calibration(
         &self,
-        permit: &Permit<act::Operate>,
-        version: u32,
-        to: State,
+        permit: Permit<act::MoveCalibration>,
     ) -> Result<(), StoreError>;
 
     /// Counts one more accepted proof that a table was watched with.
@@ -250,6 +259,20 @@ answered! { PublicStore,
 
     /// Tables of calibration, newest first.
     async fn public_calibrations(&self) -> Result<Vec<PublicCalibration>, StoreError>;
+}
+
+/// What the log calls a table's state.
+pub(crate) fn step_of(state: State) -> TableStep {
+    match state {
+        State::Canary => TableStep::Canary,
+        State::Promoted => TableStep::Promoted,
+        State::Withdrawn => TableStep::Withdrawn,
+    }
+}
+
+/// How one bell went: the network's have an hour.
+pub(crate) fn heard_row<R: Columns>(row: &R) -> Result<Heard, StoreError> {
+    Ok(Heard { outcome: row.json("outcome")?, network: row.int_or_none("hour")?.is_some() })
 }
 
 pub(crate) fn epoch_row(row: &impl Columns) -> Result<EpochRow, StoreError> {

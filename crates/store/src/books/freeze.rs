@@ -23,6 +23,15 @@ pub struct NewFreeze {
     pub incident: Option<IncidentId>,
 }
 
+impl NewFreeze {
+    /// This, but of what was permitted and for as long.
+    pub(crate) fn as_permitted(&self, permit: &Permit<act::Freeze>) -> Self {
+        let halt = permit.on();
+        let until = halt.seconds.map(|seconds| permit.at().plus(seconds));
+        Self { target: halt.target, until, ..self.clone() }
+    }
+}
+
 /// A freeze as it stands.
 #[derive(Clone, Debug)]
 pub struct FreezeRow {
@@ -48,13 +57,13 @@ answered! { Store,
     async fn freezes(&self, permit: &Permit<act::Operate>) -> Result<Vec<FreezeRow>, StoreError>;
 
     /// Freezes; what is frozen already stays as it is, and is given back.
-    async fn freeze(&self, permit: Permit<act::Contain>, new: &NewFreeze) -> Result<FreezeId, StoreError>;
+    async fn freeze(&self, permit: Permit<act::Freeze>, new: &NewFreeze) -> Result<FreezeId, StoreError>;
 
     /// The same, by a rule.
     async fn freeze_by_rule(&self, permit: &Permit<act::Watch>, new: &NewFreeze) -> Result<FreezeId, StoreError>;
 
     /// Lifts a freeze.
-    async fn thaw(&self, permit: Permit<act::Contain>, id: FreezeId) -> Result<(), StoreError>;
+    async fn thaw(&self, permit: Permit<act::Thaw>) -> Result<(), StoreError>;
 }
 
 pub(crate) fn freeze(row: &impl Columns) -> Result<Freeze, StoreError> {

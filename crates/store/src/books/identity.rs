@@ -18,6 +18,8 @@ pub struct VouchedPerson {
     pub name: Label,
     /// What their claims make them here.
     pub role: Role,
+    /// Whether it signed that they showed two factors.
+    pub is_strong: bool,
     /// Identity of their session at the provider, if it named one.
     pub provider_session: Option<Hash>,
     /// Id of the account, should they be new.

@@ -1,25 +1,13 @@
 //! What was noticed and what became of it.
 
+pub use gangline_guard::notice::IncidentState;
 use gangline_guard::{
     Permit, act,
     notice::{Raised, Severity},
 };
 use gangline_types::{AccountId, IncidentId, KeyId, UnixSeconds};
-use serde::{Deserialize, Serialize};
 
 use crate::{Store, StoreError, books::answered, sql::Columns};
-
-/// What becomes of an incident.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum IncidentState {
-    /// Nobody has said anything.
-    Open,
-    /// Somebody is on it.
-    Acknowledged,
-    /// It is over. What happens from now on is another one.
-    Closed,
-}
 
 /// An alarm, with how often it came.
 #[derive(Clone, Debug)]
@@ -115,8 +103,8 @@ answered! { Store,
         account: AccountId,
     ) -> Result<(u64, u64), StoreError>;
 
-    /// Machines that have not left and beat after `known_since`, and those of them that have not after
-    /// `beat_since`.
+    /// Machines that have not left and were heard of after `known_since`, and how many of them beat after it and have not
+    /// after `beat_since`.
     async fn missing_machines(
         &self,
         permit: &Permit<act::Watch>,

@@ -54,6 +54,10 @@ answered! { Store,
         old_until: UnixSeconds,
     ) -> Result<Actor, SequenceError>;
 
+    /// Brings numbers that were taken in a rush to where their keys stand, once that is over. Doing so twice changes
+    /// nothing, and a number counts as taken before.
+    async fn settle_numbers(&self, permit: &Permit<act::Reconcile>) -> Result<(), StoreError>;
+
     /// A key as a resource.
     async fn key_resource(&self, key: KeyId) -> Result<Option<on::Key>, StoreError>;
 
@@ -77,7 +81,30 @@ pub(crate) fn public_key(row: &impl Columns) -> Result<PublicKey, StoreError> {
     PublicKey::from_bytes(&bytes).map_err(|e| StoreError::Malformed(e.to_string()))
 }
 
-pub(crate) fn sequences(row: &impl Columns) -> Result<RecentSequences, StoreError> {
+/// A key with its id, for the guard.
+pub(crate) fn key_record(row: &impl Columns) -> Result<(KeyId, KeyRecord), StoreError> {
+    let record = KeyRecord {
+        public_key: public_key(row)?,
+        kind: row.word("kind")?,
+        account: row.id("account")?,
+        role: row.word("role")?,
+        machine: row.id_or_none("machine")?,
+        revoked_at: row.at_or_none("revoked_at")?,
+        ends_at: row.at_or_none("ends_at")?,
+    };
+    Ok((row.id("id")?, record))
+}
+
+/// A key's numbers, and the key in whose place it is if it has signed nothing yet.
+pub(crate) fn numbers_of(
+    row: &impl Columns,
+) -> Result<(KeyId, (RecentSequences, Option<KeyId>)), StoreError> {
+    let seen = sequences(row)?;
+    let follows = if seen.newest() == 0 { row.id_or_none("follows")? } else { None };
+    Ok((row.id("id")?, (seen, follows)))
+}
+
+fn sequences(row: &impl Columns) -> Result<RecentSequences, StoreError> {
     RecentSequences::from_bytes(&row.bytes("sequences")?)
         .ok_or_else(|| StoreError::Malformed("column sequences".into()))
 }

@@ -5,7 +5,7 @@ use gangline_guard::{Permit, act};
 use gangline_types::{AccountId, GpuId, KeyId, Label, SessionId, UnixSeconds};
 pub use gangline_wire::api::operate::Doer;
 
-use crate::{Store, StoreError, books::answered, sql::Columns};
+use crate::{Begun, Store, StoreError, books::answered, sql::Columns};
 
 /// One change of a GPU's label.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,7 +48,7 @@ answered! { Store,
         since: UnixSeconds,
     ) -> Result<Vec<LabelChange>, StoreError>;
 
-    /// What [`restore_labels`](Self::restore_labels) would do now.
+    /// What undoing would do now: see [`begin_restore`](Self::begin_restore).
     async fn restorable_labels(
         &self,
         permit: &Permit<act::Operate>,
@@ -56,14 +56,34 @@ answered! { Store,
         since: UnixSeconds,
     ) -> Result<Vec<RestoredLabel>, StoreError>;
 
-    /// Undoes exactly what somebody has called GPUs since then: each is called as if they had not touched it.
-    /// What others have set since stays. Twice is once.
-    async fn restore_labels(
+    /// Writes down that it is begun to undo exactly what somebody has called GPUs since a time: each is called as if
+    /// they had not touched it, and what others have set since stays. Uses up the approval, if it took one.
+    async fn begin_restore(&self, permit: &Permit<act::Restore>) -> Result<Begun, StoreError>;
+
+    /// Goes on with it, for at most so many GPUs that they touched, in the order of ids from after this one on; and
+    /// the last of them, none when there is no more. Twice is once.
+    ///
+    /// # Errors
+    /// [`StoreError::Gone`] when it was given up.
+    async fn restore_some(
         &self,
-        permit: Permit<act::Operate>,
-        doer: Doer,
-        since: UnixSeconds,
-    ) -> Result<Vec<RestoredLabel>, StoreError>;
+        permit: &Permit<act::Restore>,
+        act: Begun,
+        after: Option<GpuId>,
+        at_most: u32,
+        now: UnixSeconds,
+    ) -> Result<(Vec<RestoredLabel>, Option<GpuId>), StoreError>;
+
+    /// Writes down that it is done.
+    ///
+    /// # Errors
+    /// [`StoreError::Gone`] when it was given up.
+    async fn complete_restore(
+        &self,
+        permit: Permit<act::Restore>,
+        act: Begun,
+        restored: usize,
+    ) -> Result<(), StoreError>;
 }
 
 pub(crate) fn label_change(row: &impl Columns) -> Result<LabelChange, StoreError> {

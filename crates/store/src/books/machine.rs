@@ -1,7 +1,7 @@
 //! Machines and their GPUs.
 
 use gangline_guard::{Permit, act, policy::on};
-use gangline_types::{GpuClaim, GpuId, Label, MachineId, Profile, Standing, Text, UnixSeconds};
+use gangline_types::{GpuClaim, GpuId, Label, MachineId, Profile, ShownAs, Standing, Text, UnixSeconds};
 use gangline_wire::api::machine::{Inventory, Offer, RegisteredGpu};
 
 use crate::{Store, StoreError, books::answered, sql::Columns};
@@ -38,12 +38,22 @@ pub struct GpuRow {
     pub reason: Text<240>,
     /// What it has shown.
     pub profile: Profile,
+    /// What it is shown as, where its proofs did not carry its claim.
+    pub shown_as: Option<ShownAs>,
     /// Which series of joining proofs it is in.
     pub round: u32,
     /// Last beat; 0 never.
     pub beat_at: UnixSeconds,
     /// Offered for hire at this.
     pub offer: Option<Offer>,
+}
+
+impl GpuRow {
+    /// The model and kind that it is shown and hired as.
+    pub fn shown(&self) -> ShownAs {
+        let claimed = || ShownAs { model: self.claim.model.clone(), kind: self.claim.kind };
+        self.shown_as.clone().unwrap_or_else(claimed)
+    }
 }
 
 answered! { Store,
@@ -80,18 +90,31 @@ answered! { Store,
     /// GPUs of the permit's machine that are there.
     async fn gpus_on(&self, permit: &Permit<act::Supply>) -> Result<Vec<GpuRow>, StoreError>;
 
-    /// The account's machines, newest first, at most 500.
-    async fn machines_of(&self, permit: &Permit<act::ReadAccount>) -> Result<Vec<MachineRow>, StoreError>;
+    /// How many machines the account has.
+    async fn count_machines_of(&self, permit: &Permit<act::ReadAccount>) -> Result<u64, StoreError>;
 
-    /// Machines that have not left, and how many of them have a GPU that beat since `since`.
+    /// The account's machines, newest first, those after `after`.
+    async fn machines_of(
+        &self,
+        permit: &Permit<act::ReadAccount>,
+        after: Option<MachineId>,
+        limit: u32,
+    ) -> Result<Vec<MachineRow>, StoreError>;
+
+    /// Machines that have not left, and how many of them were heard of at or after `since`, by a beat or otherwise.
     async fn machine_counts(
         &self,
         permit: &Permit<act::Operate>,
         since: UnixSeconds,
     ) -> Result<(u64, u64), StoreError>;
 
-    /// GPUs of the account's machines, at most 1,000.
-    async fn gpus_of(&self, permit: &Permit<act::ReadAccount>) -> Result<Vec<GpuRow>, StoreError>;
+    /// GPUs of the machines that [`machines_of`](Self::machines_of) gives.
+    async fn gpus_of(
+        &self,
+        permit: &Permit<act::ReadAccount>,
+        after: Option<MachineId>,
+        limit: u32,
+    ) -> Result<Vec<GpuRow>, StoreError>;
 
     /// A machine's public key, for binding proofs to it.
     async fn machine_public_key(&self, machine: MachineId) -> Result<Option<[u8; 32]>, StoreError>;
@@ -105,6 +128,7 @@ pub(crate) fn gpu_row(row: &impl Columns) -> Result<GpuRow, StoreError> {
         standing: row.word("standing")?,
         reason: Text::lossy(&row.text("reason")?),
         profile: Profile { matrix_mmacs: row.int("matrix_mmacs")?, memory_bytes: row.int("memory_bytes")? },
+        shown_as: row.json_or_none("shown_as")?,
         round: row.int("round")? as u32,
         beat_at: row.at("beat_at")?,
         offer: row.json_or_none("offer")?,

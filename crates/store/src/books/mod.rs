@@ -2,7 +2,11 @@
 //! and names every function that a database must have: one that lacks a function does not compile.
 
 pub mod account;
+pub mod appeal;
+pub mod approval;
 pub mod beat;
+pub mod begun;
+pub mod bell;
 pub mod cluster;
 pub mod database;
 pub mod enrolment;
@@ -10,13 +14,16 @@ pub mod epoch;
 pub mod freeze;
 pub mod identity;
 pub mod incident;
+pub mod journal;
 pub mod key;
 pub mod label;
 pub mod lease;
 pub mod log;
 pub mod machine;
 pub mod months;
+pub mod outlet;
 pub mod passkey;
+pub mod password;
 pub mod project;
 pub mod proof;
 pub mod public;
@@ -25,6 +32,9 @@ pub mod revocation;
 pub mod rotation;
 pub mod simulate;
 pub mod snapshot;
+pub mod spans;
+pub mod told;
+pub mod witness;
 
 use std::path::Path;
 
@@ -77,6 +87,12 @@ answered! { Store,
     /// Whether a write would be durable now: makes one.
     async fn is_writable(&self) -> Result<(), StoreError>;
 
+    /// Looks for damage in files too large to be looked through at the start.
+    ///
+    /// # Errors
+    /// [`StoreError::Corrupt`] says what was found, and where.
+    async fn check_rest(&self) -> Result<(), StoreError>;
+
     /// Ends all connections; what was acknowledged is on disk already.
     async fn close(&self) -> ();
 }
@@ -119,6 +135,29 @@ impl Store {
         let books = PostgresStore::open(url, network, secret, replica).await?;
         let public = PublicStore { backend: Backend::Postgres(books.public().clone()) };
         Ok(Self { backend: Backend::Postgres(books), public })
+    }
+
+    /// The books in PostgreSQL, if that is where they are.
+    pub(crate) fn postgres(&self) -> Option<&PostgresStore> {
+        match &self.backend {
+            Backend::Sqlite(_) => None,
+            Backend::Postgres(books) => Some(books),
+        }
+    }
+
+    /// Whether other servers may have the same database.
+    pub fn is_shared(&self) -> bool {
+        matches!(self.backend, Backend::Postgres(_))
+    }
+
+    /// What this server is called among those on the database, in hexadecimal; none where it is alone.
+    pub fn replica(&self) -> Option<String> {
+        Some(self.postgres()?.replica.iter().map(|byte| format!("{byte:02x}")).collect())
+    }
+
+    /// What the operator should know of the database that this server was given, a sentence each.
+    pub fn said(&self) -> &[String] {
+        self.postgres().map_or(&[], |books| &books.said)
     }
 
     /// The explorer's view: rows that hold nothing private, through a connection that reaches nothing else.

@@ -25,4 +25,16 @@ answered! { Store,
         kept_from: Hour,
         after: Option<GpuId>,
     ) -> Result<Packed, StoreError>;
+
+    /// Packs values of chains for hours of days that ended before `before`, of some thousands of GPUs after `after`: the
+    /// deepest of a day is kept and stands at the day's first hour. Forgets chains and their values from before
+    /// `kept_from`.
+    async fn pack_links(
+        &self,
+        permit: &Permit<act::Reconcile>,
+        public: bool,
+        before: Hour,
+        kept_from: Hour,
+        after: Option<GpuId>,
+    ) -> Result<Packed, StoreError>;
 }

@@ -35,6 +35,8 @@ pub struct NewPasskey {
     pub key: Vec<u8>,
     /// What changes with each use.
     pub state: Vec<u8>,
+    /// Whether it is kept only where the account has none yet.
+    pub only_first: bool,
 }
 
 /// A passkey as it is.

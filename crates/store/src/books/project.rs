@@ -2,6 +2,8 @@
 //! where private and public rows meet, and it goes one way.
 
 use gangline_guard::{Permit, act};
+use gangline_proof::{GpuPublicKey, Signed};
+use gangline_rules::uptime::CONNECTED_SECONDS;
 use gangline_types::{
     MicroCredits, Standing, Text, UnixSeconds,
     public::{NetworkTotals, PublicGpu, PublicProof},
@@ -13,9 +15,6 @@ use crate::{
     books::{answered, machine::gpu_row},
     sql::Columns,
 };
-
-/// A GPU counts as connected for this long after its last beat, in seconds: three missed beats.
-pub(crate) const CONNECTED_SECONDS: u64 = 180;
 
 /// What a projection changed.
 #[derive(Clone, Debug, Default)]
@@ -33,14 +32,21 @@ pub const TOLD_MAX: usize = 200;
 
 answered! { Store,
     /// Brings the public projection nearer to the books: what changed since the last look, at most some thousands
-    /// of GPUs at once, so that nobody waits for it long.
-    async fn project(&self, permit: &Permit<act::Project>) -> Result<Projected, StoreError>;
+    /// of GPUs at once, so that nobody waits for it long. The books have all beats up to `beats_until`, which is at most
+    /// now: whoever has not beaten since may have, and is not called silent before that is known.
+    async fn project(
+        &self,
+        permit: &Permit<act::Project>,
+        beats_until: UnixSeconds,
+    ) -> Result<Projected, StoreError>;
 }
 
 /// The transcript of a judged proof as it is published; none if the proof was never opened.
 pub(crate) fn transcript_of(row: &impl Columns) -> Result<Option<Transcript>, StoreError> {
     let parts = (row.json_or_none("commitment")?, row.hash("nonce").ok(), row.json_or_none("opening")?);
     let (Some(commitment), Some(nonce), Some(opening)) = parts else { return Ok(None) };
+    let key = row.hash_or_none("gpu_key")?.map(GpuPublicKey);
+    let signed = key.zip(row.json_or_none("signature")?).map(|(key, signature)| Signed { key, signature });
     Ok(Some(Transcript {
         proof: row.id("id")?,
         gpu: row.id("gpu")?,
@@ -48,6 +54,7 @@ pub(crate) fn transcript_of(row: &impl Columns) -> Result<Option<Transcript>, St
         commitment,
         nonce,
         opening,
+        signed,
         elapsed_millis: row.int_or_none("elapsed_millis")?.unwrap_or(0),
         judged_at: row.at("judged_at")?,
         accepted: row.flag_or_none("accepted")? == Some(true),
@@ -63,11 +70,14 @@ pub(crate) fn public_gpu(row: &impl Columns, now: UnixSeconds) -> Result<PublicG
     let here = row.flag("present")? && row.int_or_none("left_at")?.is_none();
     let connected = here && gpu.beat_at.0 > 0 && now.since(gpu.beat_at) <= CONNECTED_SECONDS;
     let proven = gpu.standing == Standing::Proven;
+    let shown = gpu.shown();
+    let is_claimed = shown.model == gpu.claim.model;
     Ok(PublicGpu {
         id: gpu.resource.gpu,
         label: gpu.label,
-        model: gpu.claim.model,
-        kind: gpu.claim.kind,
+        model: shown.model,
+        kind: shown.kind,
+        claimed_model: if is_claimed { Text::default() } else { gpu.claim.model },
         backend: gpu.claim.backend,
         memory_bytes: gpu.claim.memory_bytes,
         standing: gpu.standing,
@@ -83,6 +93,7 @@ pub(crate) fn public_gpu(row: &impl Columns, now: UnixSeconds) -> Result<PublicG
         last_proof_at: row.at("proof_at")?,
         uptime_minutes_day: 0,
         season_share: MicroCredits(0),
+        season_held: MicroCredits(0),
     })
 }
 

@@ -1,10 +1,10 @@
 //! Proofs from challenge to verdict. Standing is written here and nowhere else, with the verifier's
 //! permit.
 
-use gangline_guard::{Permit, act};
-use gangline_proof::{Challenge, Commitment, Opening};
+use gangline_guard::{Permit, act, log::Event};
+use gangline_proof::{Challenge, Commitment, GpuPublicKey, Opening, Signature};
 use gangline_rules::standing::{Judgement, Outcome};
-use gangline_types::{GpuId, Hash, ProofId, Text, UnixMillis, UnixSeconds};
+use gangline_types::{GpuId, Hash, ProofId, ShownAs, Standing, Text, UnixMillis, UnixSeconds};
 
 use crate::{Store, StoreError, books::answered, sql::Columns};
 
@@ -19,6 +19,8 @@ pub struct NewProof {
     pub round: u32,
     /// What is asked.
     pub challenge: Challenge,
+    /// The key that will sign; none if the machine named none.
+    pub key: Option<GpuPublicKey>,
     /// When the clock started.
     pub began_at: UnixMillis,
     /// When roots are late.
@@ -45,6 +47,8 @@ pub struct ProofRow {
     pub round: u32,
     /// What was asked.
     pub challenge: Challenge,
+    /// The key that signs; none if the machine named none.
+    pub key: Option<GpuPublicKey>,
     /// When the clock started.
     pub began_at: UnixMillis,
     /// When roots are late.
@@ -99,7 +103,7 @@ answered! { Store,
         proof: ProofId,
         outcome: &Outcome,
         finding: &Text<240>,
-        opening: Option<&Opening>,
+        opened: Option<(&Opening, Option<&Signature>)>,
     ) -> Result<bool, StoreError>;
 
     /// How many of a GPU's proofs of one series were judged, and when the last was.
@@ -134,19 +138,34 @@ answered! { Store,
     ) -> Result<(), StoreError>;
 }
 
+/// What the log holds of a judgement, after a GPU stood like this.
+pub(crate) fn what_changed(
+    gpu: GpuId,
+    standing: Standing,
+    shown_as: Option<&ShownAs>,
+    judgement: &Judgement,
+) -> Vec<Event> {
+    let mut events = vec![];
+    if standing != judgement.standing {
+        events.push(Event::Standing { gpu, standing: judgement.standing });
+    }
+    if judgement.shown_as.is_some() && shown_as != judgement.shown_as.as_ref() {
+        events.push(Event::Relabelled { gpu, matrix_mmacs: judgement.profile.matrix_mmacs });
+    }
+    events
+}
+
 pub(crate) fn proof_row(row: &impl Columns) -> Result<ProofRow, StoreError> {
-    let nonce = row.bytes_or_none("nonce")?;
     Ok(ProofRow {
         proof: row.id("id")?,
         gpu: row.id("gpu")?,
         round: row.int("round")? as u32,
         challenge: row.json("challenge")?,
+        key: row.hash_or_none("gpu_key")?.map(GpuPublicKey),
         began_at: UnixMillis(row.int("began_at_millis")?),
         deadline_at: UnixMillis(row.int("deadline_at_millis")?),
         commitment: row.json_or_none("commitment")?,
-        nonce: nonce
-            .map(|n| n.try_into().map(Hash).map_err(|_| StoreError::Malformed("column nonce".into())))
-            .transpose()?,
+        nonce: row.hash_or_none("nonce")?,
         elapsed_millis: row.int_or_none("elapsed_millis")?,
         judged: row.int_or_none("judged_at")?.is_some(),
     })

@@ -3,7 +3,7 @@
 use gangline_guard::{Permit, act, audit::RefusedAttempt};
 use gangline_types::{AccountId, KeyId, UnixSeconds};
 
-use crate::{Store, StoreError, books::answered};
+use crate::{Store, StoreError, books::answered, sql::Columns};
 
 /// How many refusals are kept at most.
 pub(crate) const REFUSALS_MAX: i64 = 200_000;
@@ -17,6 +17,8 @@ pub struct RecordQuery {
     pub account: Option<AccountId>,
     /// Of this action.
     pub action: Option<String>,
+    /// On this; means nothing for refusals.
+    pub resource: Option<String>,
     /// Refused with this code; means nothing for acts.
     pub code: Option<String>,
     /// From then on.
@@ -31,6 +33,37 @@ pub struct RecordQuery {
 
 /// The same for acts.
 pub type AuditQuery = RecordQuery;
+
+/// How far servers' clocks may be apart where rows are looked for by number instead of by time, in seconds.
+pub(crate) const CLOCKS_APART_SECONDS: u64 = 300;
+
+/// What leads a search of acts: the one of its parts that an index knows and that fits the fewest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Lead {
+    /// One key's are the fewest.
+    Key,
+    /// What happened to one thing.
+    Resource,
+    /// One account's.
+    Account,
+    /// Of one action.
+    Action,
+    /// Nothing: the newest of all.
+    Newest,
+}
+
+impl RecordQuery {
+    /// What leads a search of acts.
+    pub(crate) fn lead(&self) -> Lead {
+        match self {
+            Self { key: Some(_), .. } => Lead::Key,
+            Self { resource: Some(_), .. } => Lead::Resource,
+            Self { account: Some(_), .. } => Lead::Account,
+            Self { action: Some(_), .. } => Lead::Action,
+            _ => Lead::Newest,
+        }
+    }
+}
 
 /// A permitted act.
 #[derive(Clone, Debug)]
@@ -82,6 +115,20 @@ pub struct RefusalRow {
     pub message: String,
 }
 
+pub(crate) fn audit_row(r: &impl Columns) -> Result<AuditRow, StoreError> {
+    Ok(AuditRow {
+        id: r.int("id")?,
+        at: r.at("at")?,
+        actor: r.text("actor")?,
+        key: r.id_or_none("key")?,
+        account: r.id_or_none("account")?,
+        action: r.text("action")?,
+        resource: r.text("resource")?,
+        reason: r.text("reason")?,
+        detail: r.text("detail")?,
+    })
+}
+
 answered! { Store,
     /// Writes refused attempts down. They are the guard's own record and need no permit.
     async fn refused(&self, attempts: &[RefusedAttempt]) -> Result<(), StoreError>;
@@ -93,7 +140,7 @@ answered! { Store,
         query: &RecordQuery,
     ) -> Result<Vec<RefusalRow>, StoreError>;
 
-    /// Permitted acts, newest first.
+    /// Permitted acts, newest first. Each search walks along an index, so that it is as quick among many as among few.
     async fn acts(
         &self,
         permit: &Permit<act::Operate>,
@@ -107,8 +154,8 @@ answered! { Store,
         since: UnixSeconds,
     ) -> Result<u64, StoreError>;
 
-    /// Forgets what is past keeping: old refusals, ended sessions, used links, decided requests; and of refusals
-    /// older than `addresses_seconds` all of the address but its block.
+    /// Forgets what is past keeping: refusals, messages and closed incidents older than `kept_seconds`, ended sessions,
+    /// used links, decided requests; and of refusals older than `addresses_seconds` all of the address but its block.
     async fn sweep(
         &self,
         permit: &Permit<act::Reconcile>,

@@ -41,6 +41,14 @@ answered! { Store,
         machines: &[(AccountId, SimulatedMachine)],
     ) -> Result<(), StoreError>;
 
+    /// Writes months of made-up uptime down, in the books and for the explorer: of each GPU a month and its days as
+    /// [`Day::pack`](gangline_rules::months::Day::pack) makes them. What was there of such a month is replaced.
+    async fn add_simulated_uptime(
+        &self,
+        permit: &Permit<act::Simulate>,
+        months: &[(GpuId, u32, Vec<u8>)],
+    ) -> Result<(), StoreError>;
+
     /// Every GPU's minutes in one hour, for comparing them with what a fleet was told.
     async fn hour_of_all(
         &self,

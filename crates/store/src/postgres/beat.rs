@@ -5,15 +5,15 @@ use std::collections::BTreeMap;
 
 use gangline_guard::{Permit, act};
 use gangline_types::{
-    GpuId, Hash, Hour, Minute, UnixSeconds, UptimeHour,
+    GpuId, Hash, Hour, MachineId, Minute, UnixSeconds, UptimeHour,
     public::{PublicChain, PublicLink},
 };
 use gangline_wire::beat::{Alias, Epoch, Preimage};
 
 use crate::{
     StoreError,
-    books::beat::{ChainRow, Fold, FoldedHour, FoldedLink, LaneRow, lane_row},
-    postgres::{PostgresPublic, PostgresStore, open::commit},
+    books::beat::{CHAINS_AT_ONCE, Fold, FoldedHour, FoldedLink, LaneRow, lane_row},
+    postgres::{PostgresPublic, PostgresStore},
     sql::{Columns, Id},
 };
 
@@ -22,55 +22,6 @@ fn value(bytes: Vec<u8>) -> Result<Preimage, StoreError> {
 }
 
 impl PostgresStore {
-    pub(crate) async fn own_gpus(&self, permit: &Permit<act::Beat>) -> Result<Vec<GpuId>, StoreError> {
-        sqlx::query("SELECT id FROM gpu WHERE machine = $1 AND present ORDER BY id")
-            .bind(permit.on().machine.blob())
-            .fetch_all(&self.pool)
-            .await
-            .map_err(StoreError::sql("listing a machine's GPUs"))?
-            .iter()
-            .map(|r| r.id("id"))
-            .collect()
-    }
-
-    pub(crate) async fn open_lane(
-        &self,
-        permit: Permit<act::Beat>,
-        lane: &LaneRow,
-        chains: &[ChainRow],
-    ) -> Result<(), StoreError> {
-        let doing = "opening an epoch for a machine";
-        let machine = permit.on().machine;
-        let mut tx = self.begin(doing).await?;
-        let gpus: Vec<u8> =
-            lane.gpus.iter().flat_map(|(gpu, tip)| gpu.as_bytes().iter().chain(&tip.0)).copied().collect();
-        let key = permit.principal().key().ok_or(StoreError::Gone("no key opens this epoch"))?;
-        sqlx::query("INSERT INTO beat_lane AS l (alias, epoch, machine, account, key, gpus, opened_at) VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (alias) DO UPDATE SET key = excluded.key, gpus = excluded.gpus WHERE l.machine = excluded.machine")
-            .bind(lane.grant.alias().0 as i64)
-            .bind(i64::from(lane.grant.epoch().0))
-            .bind(machine.blob())
-            .bind(permit.on().account.blob())
-            .bind(key.blob())
-            .bind(gpus)
-            .bind(permit.at().0 as i64)
-            .execute(&mut *tx)
-            .await
-            .map_err(StoreError::sql(doing))?;
-        for chain in chains {
-            sqlx::query("INSERT INTO uptime_chain (gpu, starts, tip, public_key, signature) SELECT id, $1, $2, $3, $4 FROM gpu WHERE id = $5 AND machine = $6 ON CONFLICT DO NOTHING")
-                .bind(i64::from(chain.starts.0))
-                .bind(chain.tip.0.to_vec())
-                .bind(chain.public_key.to_vec())
-                .bind(chain.signature.to_vec())
-                .bind(chain.gpu.blob())
-                .bind(machine.blob())
-                .execute(&mut *tx)
-                .await
-                .map_err(StoreError::sql(doing))?;
-        }
-        commit(tx, doing).await
-    }
-
     pub(crate) async fn lanes(&self, from: Epoch) -> Result<Vec<LaneRow>, StoreError> {
         let rows = sqlx::query("SELECT l.alias, l.epoch, l.machine, l.account, l.key, l.gpus FROM beat_lane l JOIN key k ON k.id = l.key WHERE l.epoch >= $1 AND k.revoked_at IS NULL")
             .bind(i64::from(from.0))
@@ -81,31 +32,40 @@ impl PostgresStore {
     }
 
     pub(crate) async fn lanes_opened(&self, since: UnixSeconds) -> Result<Vec<LaneRow>, StoreError> {
-        let rows = sqlx::query("SELECT l.alias, l.epoch, l.machine, l.account, l.key, l.gpus FROM beat_lane l JOIN key k ON k.id = l.key WHERE l.opened_at >= $1 AND k.revoked_at IS NULL")
+        let rows = sqlx::query("SELECT l.alias, l.epoch, l.machine, l.account, l.key, l.gpus FROM beat_lane l JOIN key k ON k.id = l.key WHERE l.opened_at >= $1 AND l.opened_by IS DISTINCT FROM $2 AND k.revoked_at IS NULL")
             .bind(since.0 as i64)
+            .bind(self.replica.to_vec())
             .fetch_all(&self.pool)
             .await
-            .map_err(StoreError::sql("looking which lanes were opened"))?;
+            .map_err(StoreError::sql("looking which lanes others opened"))?;
         rows.iter().map(lane_row).collect()
     }
 
-    pub(crate) async fn deepest_links(&self, from: Hour) -> Result<Vec<FoldedLink>, StoreError> {
-        let rows = sqlx::query("SELECT DISTINCT ON (gpu, tip) gpu, hour, tip, count, preimage FROM uptime_link WHERE hour >= $1 ORDER BY gpu, tip, count DESC")
-            .bind(i64::from(from.0))
-            .fetch_all(&self.pool)
-            .await
-            .map_err(StoreError::sql("reading chains of uptime"))?;
-        rows.iter()
-            .map(|r| {
-                Ok(FoldedLink {
-                    gpu: r.id("gpu")?,
-                    hour: Hour(r.int("hour")? as u32),
-                    tip: value(r.bytes("tip")?)?,
-                    count: r.int("count")? as u16,
-                    preimage: value(r.bytes("preimage")?)?,
-                })
-            })
-            .collect()
+    pub(crate) async fn newest_links(
+        &self,
+        chains: &[(GpuId, Preimage)],
+        from: Hour,
+    ) -> Result<Vec<FoldedLink>, StoreError> {
+        let mut found = Vec::with_capacity(chains.len());
+        for some in chains.chunks(CHAINS_AT_ONCE) {
+            let rows = sqlx::query("SELECT l.* FROM unnest($1, $2) AS n (gpu, tip) CROSS JOIN LATERAL (SELECT gpu, hour, tip, count, preimage FROM uptime_link x WHERE x.gpu = n.gpu AND x.tip = n.tip AND x.hour >= $3 ORDER BY x.hour DESC LIMIT 1) AS l")
+                .bind(some.iter().map(|(gpu, _)| gpu.blob()).collect::<Vec<_>>())
+                .bind(some.iter().map(|(_, tip)| tip.0.to_vec()).collect::<Vec<_>>())
+                .bind(i64::from(from.0))
+                .fetch_all(&self.pool)
+                .await
+                .map_err(StoreError::sql("reading chains of uptime"))?;
+            for row in &rows {
+                found.push(FoldedLink {
+                    gpu: row.id("gpu")?,
+                    hour: Hour(row.int("hour")? as u32),
+                    tip: value(row.bytes("tip")?)?,
+                    count: row.int("count")? as u16,
+                    preimage: value(row.bytes("preimage")?)?,
+                });
+            }
+        }
+        Ok(found)
     }
 
     pub(crate) async fn ended_lanes(&self, since: UnixSeconds) -> Result<Vec<Alias>, StoreError> {
@@ -119,7 +79,11 @@ impl PostgresStore {
         rows.iter().map(|r| Ok(Alias(r.int("alias")?))).collect()
     }
 
-    pub(crate) async fn fold(&self, permit: &Permit<act::Reconcile>, fold: &Fold) -> Result<(), StoreError> {
+    pub(crate) async fn fold(
+        &self,
+        permit: &Permit<act::Reconcile>,
+        fold: &Fold,
+    ) -> Result<Vec<MachineId>, StoreError> {
         let now = permit.at();
         let newest = |row: &FoldedHour| Minute(row.hour.start().0 + 63 - row.bits.0.leading_zeros().min(63));
         let hours = || fold.hours.iter();
@@ -130,7 +94,11 @@ impl PostgresStore {
             .bind(hours().map(|row| i64::from(row.hour.0)).collect::<Vec<_>>())
             .bind(hours().map(|row| row.bits.0 as i64).collect::<Vec<_>>())
             .bind(hours().map(|row| row.unchained.0 as i64).collect::<Vec<_>>())
-            .bind(hours().map(|row| newest(row).start().plus(59).min(now).0 as i64).collect::<Vec<_>>())
+            .bind(
+                hours()
+                    .map(|row| newest(row).start().plus(59).min(fold.taken_at).min(now).0 as i64)
+                    .collect::<Vec<_>>(),
+            )
             .bind(links().map(|link| link.gpu.blob()).collect::<Vec<_>>())
             .bind(links().map(|link| i64::from(link.hour.0)).collect::<Vec<_>>())
             .bind(links().map(|link| link.tip.0.to_vec()).collect::<Vec<_>>())
@@ -141,6 +109,26 @@ impl PostgresStore {
             .execute(&self.intake)
             .await
             .map_err(StoreError::sql("folding beats into uptime"))?;
+        Ok(Vec::new())
+    }
+
+    /// Folding has noted it.
+    pub(crate) async fn note_beating(
+        &self,
+        _: &Permit<act::Reconcile>,
+        _: &[MachineId],
+    ) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    /// Who came is found by their beat; whether somebody is silent no server knows alone.
+    pub(crate) async fn turned(
+        &self,
+        _: &Permit<act::Reconcile>,
+        _: &[GpuId],
+        _: &[GpuId],
+        _: UnixSeconds,
+    ) -> Result<(), StoreError> {
         Ok(())
     }
 
@@ -179,7 +167,7 @@ impl PostgresPublic {
         from: Hour,
         to: Hour,
     ) -> Result<Vec<PublicChain>, StoreError> {
-        let rows = sqlx::query("SELECT c.starts, c.tip, c.public_key, c.signature, l.hour, l.count, l.preimage FROM uptime_chain c JOIN uptime_link l ON l.gpu = c.gpu AND l.tip = c.tip WHERE c.gpu = $1 AND l.hour >= $2 AND l.hour < $3 ORDER BY c.starts, c.tip, l.hour LIMIT 5000")
+        let rows = sqlx::query("SELECT c.starts, c.tip, c.public_key, c.signature, l.hour, l.count, l.preimage FROM uptime_chain c JOIN (SELECT tip, hour, count, preimage FROM uptime_link WHERE gpu = $1 AND hour >= $2 AND hour < $3 UNION ALL SELECT tip, day * 24, count, preimage FROM uptime_shown WHERE gpu = $1 AND day >= $2 / 24 AND day * 24 < $3) l ON l.tip = c.tip WHERE c.gpu = $1 ORDER BY c.starts, c.tip, l.hour LIMIT 5000")
             .bind(gpu.blob())
             .bind(i64::from(from.0))
             .bind(i64::from(to.0))

@@ -96,7 +96,7 @@ impl PostgresStore {
     }
 
     async fn cluster_row(&self, cluster: ClusterId) -> Result<ClusterRow, StoreError> {
-        let row = sqlx::query("SELECT c.*, g.claim, m.seen_at AS machine_seen_at FROM cluster c JOIN gpu g ON g.id = c.gpu JOIN machine m ON m.id = c.machine WHERE c.id = $1")
+        let row = sqlx::query("SELECT c.*, g.claim, g.shown_as, m.seen_at AS machine_seen_at FROM cluster c JOIN gpu g ON g.id = c.gpu JOIN machine m ON m.id = c.machine WHERE c.id = $1")
             .bind(cluster.blob())
             .fetch_one(&self.pool)
             .await
@@ -120,7 +120,7 @@ impl PostgresStore {
         &self,
         permit: &Permit<act::ReadAccount>,
     ) -> Result<Vec<ClusterRow>, StoreError> {
-        let rows = sqlx::query("SELECT c.*, g.claim, m.seen_at AS machine_seen_at FROM cluster c JOIN gpu g ON g.id = c.gpu JOIN machine m ON m.id = c.machine WHERE c.account = $1 ORDER BY c.created_at DESC, c.id LIMIT 100")
+        let rows = sqlx::query("SELECT c.*, g.claim, g.shown_as, m.seen_at AS machine_seen_at FROM cluster c JOIN gpu g ON g.id = c.gpu JOIN machine m ON m.id = c.machine WHERE c.account = $1 ORDER BY c.created_at DESC, c.id LIMIT 100")
             .bind(permit.on().account.blob())
             .fetch_all(&self.pool)
             .await
@@ -129,7 +129,7 @@ impl PostgresStore {
     }
 
     pub(crate) async fn all_clusters(&self, _: &Permit<act::Operate>) -> Result<Vec<ClusterRow>, StoreError> {
-        let rows = sqlx::query("SELECT c.*, g.claim, m.seen_at AS machine_seen_at FROM cluster c JOIN gpu g ON g.id = c.gpu JOIN machine m ON m.id = c.machine ORDER BY c.created_at DESC, c.id LIMIT 100")
+        let rows = sqlx::query("SELECT c.*, g.claim, g.shown_as, m.seen_at AS machine_seen_at FROM cluster c JOIN gpu g ON g.id = c.gpu JOIN machine m ON m.id = c.machine ORDER BY c.created_at DESC, c.id LIMIT 100")
             .fetch_all(&self.pool)
             .await
             .map_err(StoreError::sql("listing clusters"))?;
@@ -141,7 +141,7 @@ impl PostgresStore {
         permit: &Permit<act::Supply>,
     ) -> Result<Vec<ClusterRow>, StoreError> {
         let rows = sqlx::query(
-            "SELECT c.*, g.claim, m.seen_at AS machine_seen_at FROM cluster c JOIN gpu g ON g.id = c.gpu JOIN machine m ON m.id = c.machine WHERE c.machine = $1 AND (c.state IN ('requested', 'starting', 'running', 'releasing') OR (c.receipt IS NOT NULL AND c.receipt::jsonb ->> 'machine_signature' IS NULL AND c.state <> 'lost')) ORDER BY c.created_at LIMIT 64",
+            "SELECT c.*, g.claim, g.shown_as, m.seen_at AS machine_seen_at FROM cluster c JOIN gpu g ON g.id = c.gpu JOIN machine m ON m.id = c.machine WHERE c.machine = $1 AND (c.state IN ('requested', 'starting', 'running', 'releasing') OR (c.receipt IS NOT NULL AND c.receipt::jsonb ->> 'machine_signature' IS NULL AND c.state <> 'lost')) ORDER BY c.created_at LIMIT 64",
         )
         .bind(permit.on().machine.blob())
         .fetch_all(&self.pool)
@@ -154,7 +154,7 @@ impl PostgresStore {
         &self,
         _: &Permit<act::Reconcile>,
     ) -> Result<Vec<ClusterRow>, StoreError> {
-        let rows = sqlx::query("SELECT c.*, g.claim, m.seen_at AS machine_seen_at FROM cluster c JOIN gpu g ON g.id = c.gpu JOIN machine m ON m.id = c.machine WHERE c.state IN ('requested', 'starting', 'running', 'releasing')")
+        let rows = sqlx::query("SELECT c.*, g.claim, g.shown_as, m.seen_at AS machine_seen_at FROM cluster c JOIN gpu g ON g.id = c.gpu JOIN machine m ON m.id = c.machine WHERE c.state IN ('requested', 'starting', 'running', 'releasing')")
             .fetch_all(&self.pool)
             .await
             .map_err(StoreError::sql("listing live clusters"))?;

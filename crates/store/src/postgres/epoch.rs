@@ -7,7 +7,7 @@ use gangline_guard::{
 use gangline_proof::epoch::{Challenge, Commitment, Opening, Signature, Transcript};
 use gangline_rules::{
     calibration::{Key, Observation},
-    epochs::Outcome,
+    epochs::{Heard, Outcome},
 };
 use gangline_types::{GpuClaim, GpuId, Hash, Hour, ProofId, Text, UnixMillis, UnixSeconds};
 use gangline_wire::api::epoch::PublicEpoch;
@@ -15,7 +15,9 @@ use sqlx::PgConnection;
 
 use crate::{
     EpochRow, EpochStand, NewEpoch, StoreError,
-    books::epoch::{ALIVE_SECONDS, COPIED_AT_ONCE, epoch_row, opened_transcript, public_epoch},
+    books::epoch::{
+        ALIVE_SECONDS, COPIED_AT_ONCE, TOLD_SECONDS, epoch_row, heard_row, opened_transcript, public_epoch,
+    },
     postgres::{PostgresPublic, PostgresStore, audit::audit, log::log_entry, open::commit},
     sql::{Columns, Id, json},
 };
@@ -26,7 +28,7 @@ impl PostgresStore {
         permit: &Permit<act::ProveGpu>,
     ) -> Result<Vec<EpochStand>, StoreError> {
         let rows = sqlx::query(
-            "SELECT g.id, g.claim, g.standing, g.round, (SELECT count(*) FROM epoch e WHERE e.gpu = g.id AND e.round = g.round AND e.judged_at IS NOT NULL) AS judged, (SELECT max(e.hour) FROM epoch e WHERE e.gpu = g.id AND e.hour IS NOT NULL) AS last_hour, EXISTS (SELECT 1 FROM epoch e WHERE e.gpu = g.id AND e.round = g.round AND e.judged_at IS NULL) AS running, EXISTS (SELECT 1 FROM cluster c WHERE c.gpu = g.id AND c.state IN ('requested', 'starting', 'running', 'releasing')) AS hired FROM gpu g WHERE g.machine = $1 AND g.present ORDER BY g.id",
+            "SELECT g.id, g.claim, g.standing, g.round, (SELECT count(*) FROM epoch e WHERE e.gpu = g.id AND e.round = g.round AND e.judged_at IS NOT NULL) AS judged, (SELECT max(e.hour) FROM epoch e WHERE e.gpu = g.id AND e.hour IS NOT NULL) AS last_hour, (SELECT max(e.bell_millis) FROM epoch e WHERE e.gpu = g.id) AS last_bell, EXISTS (SELECT 1 FROM epoch e WHERE e.gpu = g.id AND e.round = g.round AND e.judged_at IS NULL) AS running, EXISTS (SELECT 1 FROM cluster c WHERE c.gpu = g.id AND c.state IN ('requested', 'starting', 'running', 'releasing')) AS hired, EXISTS (SELECT 1 FROM appeal a WHERE a.gpu = g.id AND a.ended_at IS NULL AND a.proof IS NULL) AS appealed FROM gpu g WHERE g.machine = $1 AND g.present ORDER BY g.id",
         )
         .bind(permit.on().machine.blob())
         .fetch_all(&self.pool)
@@ -41,7 +43,9 @@ impl PostgresStore {
                     round: row.int("round")? as u32,
                     judged: row.int("judged")? as u32,
                     last_hour: row.int_or_none("last_hour")?.map(|hour| Hour(hour as u32)),
+                    last_bell: row.int_or_none("last_bell")?.map(UnixMillis),
                     hired: row.flag("hired")?,
+                    appealed: row.flag("appealed")?,
                     running: row.flag("running")?,
                 })
             })
@@ -160,15 +164,15 @@ impl PostgresStore {
         gpu: GpuId,
         round: u32,
         most: u32,
-    ) -> Result<Vec<Outcome>, StoreError> {
-        let rows = sqlx::query("SELECT outcome FROM epoch WHERE gpu = $1 AND round = $2 AND judged_at IS NOT NULL ORDER BY bell_millis DESC, id LIMIT $3")
+    ) -> Result<Vec<Heard>, StoreError> {
+        let rows = sqlx::query("SELECT outcome, hour FROM epoch WHERE gpu = $1 AND round = $2 AND judged_at IS NOT NULL ORDER BY bell_millis DESC, id LIMIT $3")
             .bind(gpu.blob())
             .bind(round as i64)
             .bind(most as i64)
             .fetch_all(&self.pool)
             .await
             .map_err(StoreError::sql("reading how epochs ended"))?;
-        rows.iter().rev().map(|row| row.json("outcome")).collect()
+        rows.iter().rev().map(heard_row).collect()
     }
 
     pub(crate) async fn overdue_epochs(
@@ -194,10 +198,10 @@ impl PostgresStore {
     ) -> Result<Vec<(GpuId, u32)>, StoreError> {
         let alive_since = (bell.0 / 1000).saturating_sub(ALIVE_SECONDS);
         let rows = sqlx::query(
-            "SELECT g.id, g.round FROM gpu g WHERE g.present AND g.standing = 'proven' AND g.beat_at >= $1 AND EXISTS (SELECT 1 FROM epoch e WHERE e.gpu = g.id AND e.round = g.round AND e.accepted AND e.bell_millis < $2) AND NOT EXISTS (SELECT 1 FROM epoch e WHERE e.gpu = g.id AND e.hour = $3) AND NOT EXISTS (SELECT 1 FROM epoch e WHERE e.gpu = g.id AND e.bell_millis >= $4) AND NOT EXISTS (SELECT 1 FROM cluster c WHERE c.gpu = g.id AND (c.ended_at IS NULL OR c.ended_at >= $5)) ORDER BY g.id LIMIT 1000",
+            "SELECT g.id, g.round FROM gpu g JOIN machine m ON m.id = g.machine AND NOT m.simulated WHERE g.present AND g.standing = 'proven' AND g.beat_at >= $1 AND NOT EXISTS (SELECT 1 FROM proof p WHERE p.gpu = g.id AND p.judged_at >= $2) AND NOT EXISTS (SELECT 1 FROM epoch e WHERE e.gpu = g.id AND e.hour = $3) AND NOT EXISTS (SELECT 1 FROM epoch e WHERE e.gpu = g.id AND e.bell_millis >= $4) AND NOT EXISTS (SELECT 1 FROM cluster c WHERE c.gpu = g.id AND (c.ended_at IS NULL OR c.ended_at >= $5)) ORDER BY g.id LIMIT 1000",
         )
         .bind(alive_since as i64)
-        .bind(bell.0 as i64)
+        .bind((bell.0 / 1000).saturating_sub(TOLD_SECONDS) as i64)
         .bind(hour.0 as i64)
         .bind(bell.0 as i64)
         .bind(alive_since as i64)
@@ -212,7 +216,7 @@ impl PostgresStore {
         permit: &Permit<act::Judge>,
         gpu: GpuId,
         round: u32,
-        bell: UnixMillis,
+        (hour, bell): (Option<Hour>, UnixMillis),
         outcome: &Outcome,
         finding: &Text<240>,
     ) -> Result<(), StoreError> {
@@ -222,7 +226,7 @@ impl PostgresStore {
             .bind(outcome.proof.blob())
             .bind(gpu.blob())
             .bind(round as i64)
-            .bind((bell.0 / 3_600_000) as i64)
+            .bind(hour.map(|hour| hour.0 as i64))
             .bind(bell.0 as i64)
             .bind(json(outcome))
             .bind(finding.as_str())
@@ -262,8 +266,8 @@ impl PostgresStore {
             .collect()
     }
 
-    /// Copies what was judged since the last look to the public projection.
-    pub(crate) async fn project_epochs(&self, tx: &mut PgConnection) -> Result<(), StoreError> {
+    /// Copies what was judged since the last look to the public projection, at most some hundreds; whether there are more.
+    pub(crate) async fn project_epochs(&self, tx: &mut PgConnection) -> Result<bool, StoreError> {
         let doing = "copying epochs to the public projection";
         let last: i64 = sqlx::query_scalar("SELECT coalesce(max(judged_at), 0) FROM gangline_public.epoch")
             .fetch_one(&mut *tx)
@@ -276,12 +280,14 @@ impl PostgresStore {
                 .fetch_one(&mut *tx)
                 .await
                 .map_err(StoreError::sql(doing))?;
+        let most = COPIED_AT_ONCE.saturating_add(known);
         let rows = sqlx::query("SELECT * FROM epoch WHERE judged_at >= $1 ORDER BY judged_at LIMIT $2")
             .bind(last)
-            .bind(COPIED_AT_ONCE.saturating_add(known))
+            .bind(most)
             .fetch_all(&self.pool)
             .await
             .map_err(StoreError::sql(doing))?;
+        let more = rows.len() as i64 >= most;
         for row in rows {
             let (public, transcript) = public_epoch(&row)?;
             sqlx::query("INSERT INTO gangline_public.epoch (id, gpu, judged_at, row, transcript) VALUES ($1, $2, $3, $4, $5) ON CONFLICT (id) DO NOTHING")
@@ -294,7 +300,7 @@ impl PostgresStore {
                 .await
                 .map_err(StoreError::sql(doing))?;
         }
-        Ok(())
+        Ok(more)
     }
 }
 

@@ -12,7 +12,7 @@ use sqlx::{
     postgres::{PgConnectOptions, PgPoolOptions},
 };
 
-use super::{PostgresPublic, lease::checked, roles};
+use super::{PostgresPublic, groups::Groups, lease::checked, roles};
 use crate::{DatabaseUrl, StoreError};
 
 /// Connections of one server to the books, for the intake and for the explorer. Three servers stay below
@@ -43,9 +43,14 @@ pub(crate) struct PostgresStore {
     pub(super) pool: PgPool,
     pub(super) intake: PgPool,
     public: PostgresPublic,
+    /// How the intake's role reaches each host.
+    pub(super) intake_hosts: Arc<Vec<PgConnectOptions>>,
     /// This server among those on the database: 16 random bytes, new at each start.
-    pub(super) replica: [u8; 16],
+    pub(crate) replica: [u8; 16],
+    /// What the operator should know of the database.
+    pub(crate) said: Arc<[String]>,
     helm: Arc<Mutex<Option<tokio::task::JoinHandle<()>>>>,
+    pub(crate) groups: Groups,
 }
 
 fn with(
@@ -79,7 +84,7 @@ async fn is_primary(options: &PgConnectOptions) -> Result<bool, sqlx::Error> {
 }
 
 /// The first host that takes writes.
-async fn primary(hosts: &[PgConnectOptions]) -> Result<usize, sqlx::Error> {
+pub(super) async fn primary(hosts: &[PgConnectOptions]) -> Result<usize, sqlx::Error> {
     let mut why = sqlx::Error::Configuration("no host takes writes: each is a standby".into());
     for (place, host) in hosts.iter().enumerate() {
         match is_primary(host).await {
@@ -160,8 +165,11 @@ impl PostgresStore {
             .collect();
         let [books, of_intake, of_explorer] = hosts[at].clone();
         let pools = [pool(books, BOOKS), pool(of_intake, INTAKE), pool(of_explorer, EXPLORER)];
-        roles::check(&pools[2], &explorer, roles::EXPLORER_SEES).await?;
-        roles::check(&pools[1], &intake, roles::INTAKE_SEES).await?;
+        let said = [
+            roles::check(&pools[2], &explorer, roles::EXPLORER_SEES).await?,
+            roles::check(&pools[1], &intake, roles::INTAKE_SEES).await?,
+        ];
+        let intake_hosts = Arc::new(hosts.iter().map(|host| host[1].clone()).collect());
         let several = hosts.len() > 1;
         let helm = several.then(|| tokio::spawn(steer(hosts, pools.clone(), at)));
         let [pool, intake, explorer] = pools;
@@ -169,14 +177,22 @@ impl PostgresStore {
             pool,
             intake,
             public: PostgresPublic::new(explorer),
+            intake_hosts,
             replica,
+            said: said.into_iter().flatten().collect(),
             helm: Arc::new(Mutex::new(helm)),
+            groups: Groups::default(),
         })
     }
 
     /// The explorer's reads, through the explorer's own role.
     pub(crate) fn public(&self) -> &PostgresPublic {
         &self.public
+    }
+
+    /// PostgreSQL looks after its own files.
+    pub(crate) async fn check_rest(&self) -> Result<(), StoreError> {
+        Ok(())
     }
 
     pub(crate) async fn is_writable(&self) -> Result<(), StoreError> {
@@ -215,12 +231,40 @@ impl PostgresStore {
         doing: &'static str,
     ) -> Result<Transaction<'static, Postgres>, StoreError> {
         let mut tx = self.begin(doing).await?;
-        sqlx::query("SELECT pg_advisory_xact_lock(7402260002)")
-            .execute(&mut *tx)
-            .await
-            .map_err(StoreError::sql(doing))?;
+        alone(&mut tx, doing).await?;
         Ok(tx)
     }
+
+    /// The transaction in which is shown what `tx` wrote into the books: the same.
+    pub(crate) async fn to_show(
+        &self,
+        tx: Transaction<'static, Postgres>,
+        _: &'static str,
+    ) -> Result<Transaction<'static, Postgres>, StoreError> {
+        Ok(tx)
+    }
+
+    /// Where it is read.
+    pub(crate) fn reading(&self) -> &PgPool {
+        &self.pool
+    }
+    /// Where one statement of the public projection is written by itself.
+    pub(crate) fn writing_shown(&self) -> &PgPool {
+        &self.pool
+    }
+    /// Where one statement is written by itself.
+    pub(crate) fn writing(&self) -> &PgPool {
+        &self.pool
+    }
+}
+
+/// From here on no other transaction of its kind runs beside this one.
+pub(crate) async fn alone(tx: &mut PgConnection, doing: &'static str) -> Result<(), StoreError> {
+    sqlx::query("SELECT pg_advisory_xact_lock(7402260002)")
+        .execute(tx)
+        .await
+        .map_err(StoreError::sql(doing))?;
+    Ok(())
 }
 
 pub(crate) async fn commit(

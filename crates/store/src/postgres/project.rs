@@ -4,16 +4,21 @@
 use std::collections::HashMap;
 
 use gangline_guard::{Permit, act};
+use gangline_rules::uptime::CONNECTED_SECONDS;
 use gangline_types::{
     GpuId, UnixSeconds,
     public::{NetworkTotals, PublicGpu, PublicSeason},
 };
 use sqlx::PgConnection;
 
-use super::{PostgresStore, open::commit, snapshot::columns_of};
+use super::{
+    PostgresStore,
+    open::commit,
+    snapshot::{add_shares, move_held},
+};
 use crate::{
     Projected, StoreError, TOLD_MAX,
-    books::project::{CONNECTED_SECONDS, flags_of, is_news, public_gpu, public_proof, transcript_of},
+    books::project::{flags_of, is_news, public_gpu, public_proof, transcript_of},
     sql::{Columns, Id, json, word},
 };
 
@@ -29,11 +34,18 @@ const ROWS_AT_ONCE: usize = 1_000;
 /// Names of what is followed: the second of the last look, the number of looks.
 const LOOKED: &str = "looked_at";
 const LOOKS: &str = "looks";
+/// The moment up to which the beats in the books were looked at.
+const BEATS: &str = "beats_until";
 
 impl PostgresStore {
-    pub(crate) async fn project(&self, permit: &Permit<act::Project>) -> Result<Projected, StoreError> {
+    pub(crate) async fn project(
+        &self,
+        permit: &Permit<act::Project>,
+        beats_until: UnixSeconds,
+    ) -> Result<Projected, StoreError> {
         let doing = "filling the public projection";
         let now = permit.at();
+        let beats_until = beats_until.min(now);
         let mut tx = self.begin(doing).await?;
         sqlx::query("SELECT pg_advisory_xact_lock(7402260004)")
             .execute(&mut *tx)
@@ -41,7 +53,8 @@ impl PostgresStore {
             .map_err(StoreError::sql(doing))?;
         let looked_at = UnixSeconds(followed(&mut tx, LOOKED).await? as u64);
         let rewritten = take_rewritten(&mut tx).await?;
-        let came_or_went = came_or_went(&mut tx, looked_at, now).await?;
+        let beats_after = UnixSeconds(followed(&mut tx, BEATS).await? as u64);
+        let came_or_went = came_or_went(&mut tx, beats_after, beats_until).await?;
         let more = rewritten.len() >= GPUS_AT_ONCE || came_or_went.len() >= GPUS_AT_ONCE;
         let all = came_or_went.len() < GPUS_AT_ONCE;
         let mut ids = rewritten;
@@ -53,7 +66,7 @@ impl PostgresStore {
         let mut changed = Vec::new();
         for some in ids.chunks(ROWS_AT_ONCE) {
             let before = public_rows(&mut tx, some).await?;
-            let mut gpus = public_gpus(&mut tx, some, now).await?;
+            let mut gpus = public_gpus(&mut tx, some, beats_until).await?;
             gpus.retain(|gpu| before.get(&gpu.id) != Some(gpu));
             write_gpus(&mut tx, &gpus, look).await?;
             let news = gpus.into_iter().filter(|gpu| is_news(before.get(&gpu.id), gpu));
@@ -61,8 +74,9 @@ impl PostgresStore {
         }
         project_uptime(&mut tx, looked_at, now).await?;
         project_proofs(&mut tx).await?;
-        self.project_epochs(&mut tx).await?;
+        let more_epochs = self.project_epochs(&mut tx).await?;
         self.project_calibrations(&mut tx).await?;
+        self.project_appeals(&mut tx).await?;
         let more_snapshots = self.project_snapshots(&mut tx).await?;
         let totals = counted_totals(&mut tx, now).await?;
         sqlx::query("INSERT INTO gangline_public.totals (one, row) VALUES (1, $1) ON CONFLICT (one) DO UPDATE SET row = excluded.row")
@@ -83,11 +97,12 @@ impl PostgresStore {
             .await
             .map_err(StoreError::sql(doing))?;
         follow(&mut tx, LOOKS, look).await?;
+        follow(&mut tx, LOOKED, now.0 as i64).await?;
         if all {
-            follow(&mut tx, LOOKED, now.0 as i64).await?;
+            follow(&mut tx, BEATS, beats_until.0 as i64).await?;
         }
         commit(tx, doing).await?;
-        Ok(Projected { totals, changed, more: more || more_snapshots })
+        Ok(Projected { totals, changed, more: more || more_snapshots || more_epochs })
     }
 
     /// Copies snapshots, one with its entries at a look; whether there are more.
@@ -107,28 +122,58 @@ impl PostgresStore {
             .await
             .map_err(StoreError::sql(doing))?;
         let Some(period) = periods.first() else { return Ok(false) };
-        sqlx::query("INSERT INTO gangline_public.snapshot (season, period, row) SELECT season, period, head FROM snapshot WHERE season = $1 AND period = $2")
+        sqlx::query("INSERT INTO gangline_public.snapshot (season, period, row, runs) SELECT season, period, head, runs FROM snapshot WHERE season = $1 AND period = $2")
             .bind(number)
             .bind(period)
             .execute(&mut *tx)
             .await
             .map_err(StoreError::sql(doing))?;
-        let records: Vec<Vec<u8>> = sqlx::query_scalar("INSERT INTO gangline_public.entries (season, period, first, hash, records) SELECT season, period, first, hash, records FROM entries WHERE season = $1 AND period = $2 ORDER BY first RETURNING records")
+        let mut records: Vec<Vec<u8>> = sqlx::query_scalar("INSERT INTO gangline_public.entries (season, period, first, records) SELECT season, period, first, records FROM entries WHERE season = $1 AND period = $2 ORDER BY first RETURNING records")
             .bind(number)
             .bind(period)
             .fetch_all(&mut *tx)
             .await
             .map_err(StoreError::sql(doing))?;
+        if records.is_empty() {
+            // A projection that is filled anew.
+            for group in self.old_groups(season.number, *period as u32).await? {
+                sqlx::query("INSERT INTO gangline_public.entries (season, period, first, records) VALUES ($1, $2, $3, $4)")
+                    .bind(number)
+                    .bind(period)
+                    .bind(group.first.blob())
+                    .bind(&group.records)
+                    .execute(&mut *tx)
+                    .await
+                    .map_err(StoreError::sql(doing))?;
+                records.push(group.records);
+            }
+        }
         for records in &records {
-            let earned = crate::books::snapshot::earned(records)?;
-            let (gpus, shares) = columns_of(&earned);
-            sqlx::query("INSERT INTO gangline_public.season_share AS s (season, gpu, share) SELECT $1, n.gpu, n.share FROM unnest($2, $3) AS n (gpu, share) ON CONFLICT (season, gpu) DO UPDATE SET share = s.share + excluded.share")
-                .bind(number)
-                .bind(gpus)
-                .bind(shares)
-                .execute(&mut *tx)
-                .await
-                .map_err(StoreError::sql(doing))?;
+            let moves = crate::books::snapshot::moves(records)?;
+            for (gpus, sql) in [
+                (
+                    &moves.cleared,
+                    "UPDATE gangline_public.season_share SET share = share + held, held = 0 WHERE held > 0 AND gpu = ANY ($1)",
+                ),
+                (
+                    &moves.lost,
+                    "UPDATE gangline_public.season_share SET held = 0 WHERE held > 0 AND gpu = ANY ($1)",
+                ),
+            ] {
+                move_held(&mut *tx, gpus, sql, doing).await?;
+            }
+            for (shares, sql) in [
+                (
+                    &moves.paid,
+                    "INSERT INTO gangline_public.season_share AS s (season, gpu, share) SELECT $1, n.gpu, n.share FROM unnest($2, $3) AS n (gpu, share) ON CONFLICT (season, gpu) DO UPDATE SET share = s.share + excluded.share",
+                ),
+                (
+                    &moves.held,
+                    "INSERT INTO gangline_public.season_share AS s (season, gpu, share, held) SELECT $1, n.gpu, 0, n.share FROM unnest($2, $3) AS n (gpu, share) ON CONFLICT (season, gpu) DO UPDATE SET held = s.held + excluded.held",
+                ),
+            ] {
+                add_shares(&mut *tx, number, shares, sql, doing).await?;
+            }
         }
         Ok(periods.len() > 1)
     }
@@ -146,15 +191,16 @@ async fn take_rewritten(tx: &mut PgConnection) -> Result<Vec<GpuId>, StoreError>
     rows.iter().map(|row| row.id("gpu")).collect()
 }
 
-/// GPUs that connected or fell silent since the last look, as far as the projection does not show it yet.
+/// GPUs whose beats up to `until` made them connected or silent since `after`, as far as the projection does not show it
+/// yet.
 async fn came_or_went(
     tx: &mut PgConnection,
-    looked_at: UnixSeconds,
-    now: UnixSeconds,
+    after: UnixSeconds,
+    until: UnixSeconds,
 ) -> Result<Vec<GpuId>, StoreError> {
     // A beat may have been committed with a second that had passed by then.
-    let since = looked_at.0.saturating_sub(2);
-    let silent_at = now.0.saturating_sub(CONNECTED_SECONDS);
+    let since = after.0.saturating_sub(2);
+    let silent_at = until.0.saturating_sub(CONNECTED_SECONDS);
     let rows = sqlx::query("(SELECT g.id FROM gpu g JOIN gangline_public.gpu p ON p.id = g.id WHERE g.beat_at >= greatest($1, $3, 1) AND p.flags & 1 = 0 LIMIT $4) UNION ALL (SELECT g.id FROM gpu g JOIN gangline_public.gpu p ON p.id = g.id WHERE g.beat_at >= greatest($2, 1) AND g.beat_at < $3 AND p.flags & 1 = 1 LIMIT $4) LIMIT $4")
         .bind(since as i64)
         .bind(since.saturating_sub(CONNECTED_SECONDS) as i64)

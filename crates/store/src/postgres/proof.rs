@@ -5,14 +5,14 @@ use gangline_guard::{
     Permit, act,
     log::{Event, entry::published_hash},
 };
-use gangline_proof::{Commitment, Opening};
+use gangline_proof::{Commitment, Opening, Signature};
 use gangline_rules::standing::{Judgement, Outcome};
-use gangline_types::{GpuId, Hash, ProofId, Standing, Text, UnixMillis};
+use gangline_types::{GpuId, Hash, ProofId, ShownAs, Standing, Text, UnixMillis};
 
 use crate::{
     LastProof, NewProof, ProofRow, StoreError,
     books::project::transcript_of,
-    books::proof::proof_row,
+    books::proof::{proof_row, what_changed},
     postgres::PostgresStore,
     postgres::audit::audit,
     postgres::log::log_entry,
@@ -30,11 +30,12 @@ impl PostgresStore {
         let mut tx = self.begin(doing).await?;
         for p in proofs {
             let made = sqlx::query(
-                "INSERT INTO proof (id, gpu, round, challenge, began_at_millis, deadline_at_millis) SELECT $1, id, $2, $3, $4, $5 FROM gpu WHERE id = $6 AND machine = $7",
+                "INSERT INTO proof (id, gpu, round, challenge, gpu_key, began_at_millis, deadline_at_millis) SELECT $1, id, $2, $3, $4, $5, $6 FROM gpu WHERE id = $7 AND machine = $8",
             )
             .bind(p.proof.blob())
             .bind(p.round as i64)
             .bind(json(&p.challenge))
+            .bind(p.key.map(|key| key.0.0.to_vec()))
             .bind(p.began_at.0 as i64)
             .bind(p.deadline_at.0 as i64)
             .bind(p.gpu.blob())
@@ -115,17 +116,18 @@ impl PostgresStore {
         proof: ProofId,
         outcome: &Outcome,
         finding: &Text<240>,
-        opening: Option<&Opening>,
+        opened: Option<(&Opening, Option<&Signature>)>,
     ) -> Result<bool, StoreError> {
         let doing = "writing a verdict down";
         let mut tx = self.begin_alone(doing).await?;
         let row = sqlx::query(
-            "UPDATE proof SET accepted = $1, outcome = $2, finding = $3, opening = $4, judged_at = $5 WHERE id = $6 AND judged_at IS NULL RETURNING *",
+            "UPDATE proof SET accepted = $1, outcome = $2, finding = $3, opening = $4, signature = $5, judged_at = $6 WHERE id = $7 AND judged_at IS NULL RETURNING *",
         )
         .bind(outcome.verdict.is_ok())
         .bind(json(outcome))
         .bind(finding.as_str())
-        .bind(opening.map(json))
+        .bind(opened.map(|(opening, _)| json(opening)))
+        .bind(opened.and_then(|(_, signature)| signature).map(json))
         .bind(permit.at().0 as i64)
         .bind(proof.blob())
         .fetch_optional(&mut *tx)
@@ -198,26 +200,30 @@ impl PostgresStore {
     ) -> Result<(), StoreError> {
         let doing = "setting a standing";
         let mut tx = self.begin_alone(doing).await?;
-        let before = sqlx::query("SELECT standing FROM gpu WHERE id = $1")
+        let before = sqlx::query("SELECT standing, shown_as FROM gpu WHERE id = $1")
             .bind(gpu.blob())
             .fetch_optional(&mut *tx)
             .await
             .map_err(StoreError::sql(doing))?
-            .map(|r| r.word::<Standing>("standing"))
+            .map(|r| -> Result<_, StoreError> {
+                Ok((r.word::<Standing>("standing")?, r.json_or_none::<ShownAs>("shown_as")?))
+            })
             .transpose()?;
-        sqlx::query("UPDATE gpu SET standing = $1, reason = $2, matrix_mmacs = $3, memory_bytes = $4, proof = $5 WHERE id = $6 AND standing <> 'retired'")
+        sqlx::query("UPDATE gpu SET standing = $1, reason = $2, matrix_mmacs = $3, memory_bytes = $4, proof = $5, shown_as = $6 WHERE id = $7 AND standing <> 'retired'")
             .bind(judgement.standing.as_str())
             .bind(judgement.reason.as_str())
             .bind(judgement.profile.matrix_mmacs as i64)
             .bind(judgement.profile.memory_bytes as i64)
             .bind(judgement.proof.map(|p| p.blob()))
+            .bind(judgement.shown_as.as_ref().map(json))
             .bind(gpu.blob())
             .execute(&mut *tx)
             .await
             .map_err(StoreError::sql(doing))?;
-        if before.is_some_and(|before| before != judgement.standing && before != Standing::Retired) {
-            let event = Event::Standing { gpu, standing: judgement.standing };
-            log_entry(&mut tx, permit, event, judgement.reason.as_str()).await?;
+        if let Some((standing, shown_as)) = before.filter(|(standing, _)| *standing != Standing::Retired) {
+            for event in what_changed(gpu, standing, shown_as.as_ref(), judgement) {
+                log_entry(&mut tx, permit, event, judgement.reason.as_str()).await?;
+            }
         }
         audit(&mut tx, permit, &format!("{gpu} is {}: {}", judgement.standing, judgement.reason)).await?;
         commit(tx, doing).await

@@ -83,8 +83,27 @@ fn missing(name: &str) -> StoreError {
     }
 }
 
-/// Looks at everything the role could reach, as that role.
-pub(super) async fn check(pool: &PgPool, login: &Login, sees: Sees) -> Result<(), StoreError> {
+/// Whether the role may call `set_config`, by which an injected statement changes what it is as. Only a superuser can
+/// take that from everybody, which one does not have where a database is rented: nothing of ours keys on a setting, so
+/// that is said and not refused.
+async fn sets_settings(connection: &mut PgConnection, login: &Login) -> Result<Option<String>, StoreError> {
+    let may: bool = sqlx::query_scalar(
+        "SELECT has_function_privilege('pg_catalog.set_config(text, text, boolean)', 'EXECUTE')",
+    )
+    .fetch_one(connection)
+    .await
+    .map_err(StoreError::sql("looking at what a role can call"))?;
+    Ok(may.then(|| {
+        format!(
+            "the role {} may call set_config, as everybody may until a superuser takes it from them in this database: REVOKE EXECUTE ON FUNCTION pg_catalog.set_config(text, text, boolean) FROM PUBLIC",
+            login.name
+        )
+    }))
+}
+
+/// Looks at everything the role could reach, as that role, and refuses what is beyond its part. What it says besides is
+/// for the operator to know.
+pub(super) async fn check(pool: &PgPool, login: &Login, sees: Sees) -> Result<Option<String>, StoreError> {
     let doing = "looking at what a role can see";
     let mut connection = pool.acquire().await.map_err(|e| StoreError::Setup {
         finding: format!("the role {} cannot log in: {e}", login.name),
@@ -100,7 +119,7 @@ pub(super) async fn check(pool: &PgPool, login: &Login, sees: Sees) -> Result<()
         UNION ALL
         SELECT 'membership in ' || r.rolname FROM pg_auth_members m JOIN pg_roles r ON r.oid = m.roleid JOIN me ON me.oid = m.member
         UNION ALL
-        SELECT 'CREATE in this database' WHERE has_database_privilege(current_database(), 'CREATE')
+        SELECT w || ' in this database' FROM (VALUES ('CREATE'), ('TEMPORARY')) AS d (w) WHERE has_database_privilege(current_database(), w)
         UNION ALL
         SELECT 'CREATE in the schema ' || n.nspname FROM pg_namespace n WHERE has_schema_privilege(n.oid, 'CREATE')
         UNION ALL
@@ -109,6 +128,8 @@ pub(super) async fn check(pool: &PgPool, login: &Login, sees: Sees) -> Result<()
         SELECT 'reads of ' || n.nspname || '.' || c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.relkind IN ('r', 'v', 'm', 'p', 'f') AND n.nspname NOT IN ('pg_catalog', 'information_schema', $1) AND has_schema_privilege(n.oid, 'USAGE') AND has_any_column_privilege(c.oid, 'SELECT')
         UNION ALL
         SELECT 'the function ' || n.nspname || '.' || p.proname FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace WHERE n.nspname NOT IN ('pg_catalog', 'information_schema', $2) AND has_schema_privilege(n.oid, 'USAGE') AND has_function_privilege(p.oid, 'EXECUTE')
+        UNION ALL
+        SELECT 'the function pg_catalog.' || p.proname FROM pg_proc p JOIN me ON true, LATERAL aclexplode(p.proacl) a WHERE p.pronamespace = 'pg_catalog'::regnamespace AND (a.grantee = me.oid OR (a.grantee = 0 AND EXISTS (SELECT 1 FROM pg_init_privs i WHERE i.classoid = 'pg_proc'::regclass AND i.objoid = p.oid AND NOT EXISTS (SELECT 1 FROM aclexplode(i.initprivs) o WHERE o.grantee = 0))))
         LIMIT 20",
     )
     .bind(sees.tables)
@@ -117,7 +138,7 @@ pub(super) async fn check(pool: &PgPool, login: &Login, sees: Sees) -> Result<()
     .await
     .map_err(StoreError::sql(doing))?;
     if beyond.is_empty() {
-        return Ok(());
+        return sets_settings(&mut connection, login).await;
     }
     Err(StoreError::Setup {
         finding: format!("the role {} has more than it needs: {}", login.name, beyond.join("; ")),

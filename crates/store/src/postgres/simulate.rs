@@ -68,6 +68,28 @@ impl PostgresStore {
         commit(tx, doing).await
     }
 
+    pub(crate) async fn add_simulated_uptime(
+        &self,
+        _: &Permit<act::Simulate>,
+        months: &[(GpuId, u32, Vec<u8>)],
+    ) -> Result<(), StoreError> {
+        let doing = "writing simulated uptime down";
+        let mut tx = self.begin(doing).await?;
+        for fill in [
+            "INSERT INTO gangline.uptime_month (gpu, month, days) SELECT * FROM unnest($1, $2, $3) ON CONFLICT (gpu, month) DO UPDATE SET days = excluded.days",
+            "INSERT INTO gangline_public.uptime_month (gpu, month, days) SELECT * FROM unnest($1, $2, $3) ON CONFLICT (gpu, month) DO UPDATE SET days = excluded.days",
+        ] {
+            sqlx::query(fill)
+                .bind(months.iter().map(|(gpu, ..)| gpu.blob()).collect::<Vec<_>>())
+                .bind(months.iter().map(|(_, month, _)| i64::from(*month)).collect::<Vec<_>>())
+                .bind(months.iter().map(|(.., days)| days.clone()).collect::<Vec<_>>())
+                .execute(&mut *tx)
+                .await
+                .map_err(StoreError::sql(doing))?;
+        }
+        commit(tx, doing).await
+    }
+
     pub(crate) async fn hour_of_all(
         &self,
         _: &Permit<act::Simulate>,

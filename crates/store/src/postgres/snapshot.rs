@@ -1,18 +1,18 @@
 //! Seasons, snapshots and statements.
 
 use gangline_guard::{Permit, act, log::Event};
-use gangline_rules::snapshot::PeriodInput;
+use gangline_rules::snapshot::{PeriodInput, Run};
 
 use gangline_types::{
-    GpuId, Hash, Hour, MicroCredits, Minute, Share, UptimeHour,
+    GpuId, Hash, Hour, MicroCredits, Minute, UptimeHour,
     public::{PublicSeason, PublicSnapshot},
 };
 
 use sqlx::PgConnection;
 
 use crate::{
-    EntryGroup, StoreError,
-    books::snapshot::earned,
+    EntryGroup, StoreError, Sums, TakenSnapshot,
+    books::snapshot::moves,
     postgres::PostgresStore,
     postgres::audit::audit,
     postgres::log::log_entry,
@@ -73,7 +73,7 @@ impl PostgresStore {
         season: u32,
         from: Minute,
         to: Minute,
-        compute: impl FnOnce(Hash, Vec<PeriodInput>) -> (PublicSnapshot, Vec<EntryGroup>) + Send,
+        compute: impl FnOnce(Hash, Vec<PeriodInput>) -> TakenSnapshot + Send,
     ) -> Result<PublicSnapshot, StoreError> {
         let doing = "taking a snapshot";
         let mut tx = self.begin_alone(doing).await?;
@@ -91,11 +91,13 @@ impl PostgresStore {
                 .map(|r| r.json::<PublicSnapshot>("head"))
                 .transpose()?;
         let inputs = period_inputs(&mut tx, from, to).await?;
-        let (head, groups) = compute(previous.map(|p| p.root).unwrap_or_default(), inputs);
-        sqlx::query("INSERT INTO snapshot (season, period, head) VALUES ($1, $2, $3)")
+        let TakenSnapshot { head, runs, groups } =
+            compute(previous.map(|p| p.root).unwrap_or_default(), inputs);
+        sqlx::query("INSERT INTO snapshot (season, period, head, runs) VALUES ($1, $2, $3, $4)")
             .bind(head.season as i64)
             .bind(head.period as i64)
             .bind(json(&head))
+            .bind(Run::pack(&runs))
             .execute(&mut *tx)
             .await
             .map_err(StoreError::sql(doing))?;
@@ -110,20 +112,20 @@ impl PostgresStore {
         Ok(head)
     }
 
-    pub(crate) async fn season_total(
+    pub(crate) async fn season_sums(
         &self,
         permit: &Permit<act::ReadAccount>,
         season: u32,
-    ) -> Result<Share, StoreError> {
-        let sum: i64 = sqlx::query_scalar(
-            "SELECT coalesce(sum(s.share), 0)::BIGINT FROM machine m JOIN gpu g ON g.machine = m.id JOIN season_share s ON s.season = $1 AND s.gpu = g.id WHERE m.account = $2",
+    ) -> Result<Sums, StoreError> {
+        let row = sqlx::query(
+            "SELECT coalesce(sum(s.share), 0)::BIGINT AS paid, coalesce(sum(s.held), 0)::BIGINT AS held FROM machine m JOIN gpu g ON g.machine = m.id JOIN season_share s ON s.season = $1 AND s.gpu = g.id WHERE m.account = $2",
         )
         .bind(season as i64)
         .bind(permit.on().account.blob())
         .fetch_one(&self.pool)
         .await
         .map_err(StoreError::sql("adding a statement up"))?;
-        Ok(MicroCredits(sum as u64))
+        Ok(Sums { paid: MicroCredits(row.int("paid")?), held: MicroCredits(row.int("held")?) })
     }
 
     pub(crate) async fn gpu_ids_of(
@@ -149,29 +151,75 @@ async fn write_group(
     group: &EntryGroup,
     doing: &'static str,
 ) -> Result<(), StoreError> {
-    sqlx::query("INSERT INTO entries (season, period, first, hash, records) VALUES ($1, $2, $3, $4, $5)")
+    sqlx::query("INSERT INTO entries (season, period, first, records) VALUES ($1, $2, $3, $4)")
         .bind(season as i64)
         .bind(period as i64)
         .bind(group.first.blob())
-        .bind(group.hash.0.to_vec())
         .bind(&group.records)
         .execute(&mut *tx)
         .await
         .map_err(StoreError::sql(doing))?;
-    let (gpus, shares) = columns_of(&earned(&group.records)?);
-    sqlx::query("INSERT INTO season_share AS s (season, gpu, share) SELECT $1, n.gpu, n.share FROM unnest($2, $3) AS n (gpu, share) ON CONFLICT (season, gpu) DO UPDATE SET share = s.share + excluded.share")
-        .bind(season as i64)
+    let moves = moves(&group.records)?;
+    for (gpus, sql) in [
+        (
+            &moves.cleared,
+            "UPDATE season_share SET share = share + held, held = 0 WHERE held > 0 AND gpu = ANY ($1)",
+        ),
+        (&moves.lost, "UPDATE season_share SET held = 0 WHERE held > 0 AND gpu = ANY ($1)"),
+    ] {
+        move_held(tx, gpus, sql, doing).await?;
+    }
+    for (shares, sql) in [
+        (
+            &moves.paid,
+            "INSERT INTO season_share AS s (season, gpu, share) SELECT $1, n.gpu, n.share FROM unnest($2, $3) AS n (gpu, share) ON CONFLICT (season, gpu) DO UPDATE SET share = s.share + excluded.share",
+        ),
+        (
+            &moves.held,
+            "INSERT INTO season_share AS s (season, gpu, share, held) SELECT $1, n.gpu, 0, n.share FROM unnest($2, $3) AS n (gpu, share) ON CONFLICT (season, gpu) DO UPDATE SET held = s.held + excluded.held",
+        ),
+    ] {
+        add_shares(tx, season as i64, shares, sql, doing).await?;
+    }
+    Ok(())
+}
+
+/// Moves what is held for these GPUs.
+pub(super) async fn move_held(
+    tx: &mut PgConnection,
+    gpus: &[GpuId],
+    sql: &'static str,
+    doing: &'static str,
+) -> Result<(), StoreError> {
+    if gpus.is_empty() {
+        return Ok(());
+    }
+    let gpus: Vec<Vec<u8>> = gpus.iter().map(GpuId::blob).collect();
+    sqlx::query(sql).bind(gpus).execute(tx).await.map_err(StoreError::sql(doing))?;
+    Ok(())
+}
+
+/// Adds shares to a season's sums.
+pub(super) async fn add_shares(
+    tx: &mut PgConnection,
+    season: i64,
+    shares: &[(GpuId, u64)],
+    sql: &'static str,
+    doing: &'static str,
+) -> Result<(), StoreError> {
+    if shares.is_empty() {
+        return Ok(());
+    }
+    let (gpus, shares): (Vec<Vec<u8>>, Vec<i64>) =
+        shares.iter().map(|(gpu, share)| (gpu.blob(), *share as i64)).unzip();
+    sqlx::query(sql)
+        .bind(season)
         .bind(gpus)
         .bind(shares)
         .execute(tx)
         .await
         .map_err(StoreError::sql(doing))?;
     Ok(())
-}
-
-/// GPUs and their shares as columns.
-pub(super) fn columns_of(earned: &[(GpuId, u64)]) -> (Vec<Vec<u8>>, Vec<i64>) {
-    earned.iter().map(|(gpu, share)| (gpu.blob(), *share as i64)).unzip()
 }
 
 async fn period_inputs(

@@ -1,7 +1,7 @@
 //! Accounts, the one-time links that make and open them, and browser sessions.
 
 use gangline_guard::{
-    Permit, SessionRecord, act,
+    Began, Permit, SessionRecord, act,
     log::{Event, entry::Approved},
 };
 use gangline_types::{AccountId, Hash, Label, SessionId, UnixSeconds};
@@ -9,8 +9,8 @@ use gangline_wire::api::account::Role;
 use sqlx::SqliteConnection;
 
 use crate::{
-    AccountRow, InviteTarget, LinkRow, NewLink, NewSession, OwnSession, SessionRow, StoreError,
-    books::account::{OPERATOR_IDLE_SECONDS, SEEN_EVERY_SECONDS, SESSION_IDLE_SECONDS},
+    AccountRow, LinkRow, NewLink, NewSession, OwnSession, SessionRow, StoreError,
+    books::account::{OPERATOR_IDLE_SECONDS, SEEN_EVERY_SECONDS, SESSION_IDLE_SECONDS, began},
     sql::{Columns, Id, word},
     sqlite::SqliteStore,
     sqlite::audit::audit,
@@ -24,7 +24,7 @@ pub(crate) async fn begin_session(
     tx: &mut SqliteConnection,
     session: &NewSession,
     account: AccountId,
-    how: &str,
+    began: Began,
     now: UnixSeconds,
 ) -> Result<SessionRecord, StoreError> {
     let doing = "beginning a session";
@@ -35,24 +35,26 @@ pub(crate) async fn begin_session(
             .await
             .map_err(StoreError::sql(doing))?;
     }
-    sqlx::query("INSERT INTO session (id, secret, account, created_at, seen_at, expires_at, how) VALUES (?, ?, ?, ?, ?, ?, ?)")
+    sqlx::query("INSERT INTO session (id, secret, account, created_at, seen_at, expires_at, how, two_factors) VALUES (?, ?, ?, ?, ?, ?, ?, ?)")
         .bind(session.id.blob())
         .bind(session.secret.0.to_vec())
         .bind(account.blob())
         .bind(now.0 as i64)
         .bind(now.0 as i64)
         .bind(session.expires_at.0 as i64)
-        .bind(how)
+        .bind(began.as_str())
+        .bind(began.is_two_factors())
         .execute(&mut *tx)
         .await
         .map_err(StoreError::sql(doing))?;
-    let role = sqlx::query("SELECT role FROM account WHERE id = ?")
+    let role = sqlx::query("UPDATE account SET here_at = ? WHERE id = ? RETURNING role")
+        .bind(now.0 as i64)
         .bind(account.blob())
         .fetch_one(tx)
         .await
         .map_err(StoreError::sql(doing))?
         .word("role")?;
-    Ok(SessionRecord { session: session.id, account, role, signed_in_at: now })
+    Ok(SessionRecord { session: session.id, account, role, signed_in_at: now, began })
 }
 
 impl SqliteStore {
@@ -60,43 +62,45 @@ impl SqliteStore {
     pub async fn invite(
         &self,
         permit: Permit<act::Invite>,
-        target: InviteTarget,
+        new: AccountId,
         link: NewLink,
     ) -> Result<AccountId, StoreError> {
         let doing = "making a one-time link";
         let mut tx = self.begin(doing).await?;
-        let account = match &target {
-            InviteTarget::New { account, name, role } => {
+        let asked = permit.on();
+        let account = match asked.account {
+            Some(known) => known,
+            None => {
                 sqlx::query("INSERT INTO account (id, name, role, created_at) VALUES (?, ?, ?, ?)")
-                    .bind(account.blob())
-                    .bind(name.as_str())
-                    .bind(word(role))
+                    .bind(new.blob())
+                    .bind(asked.name.as_str())
+                    .bind(word(&asked.role))
                     .bind(permit.at().0 as i64)
                     .execute(&mut *tx)
                     .await
                     .map_err(StoreError::sql(doing))?;
-                *account
+                new
             }
-            InviteTarget::Known(account) => *account,
         };
         let made = sqlx::query(
-            "INSERT INTO link (id, secret, account, created_at, expires_at) SELECT ?, ?, id, ?, ? FROM account WHERE id = ?",
+            "INSERT INTO link (id, secret, account, created_at, expires_at) SELECT ?, ?, id, ?, ? FROM account WHERE id = ? AND role = ?",
         )
         .bind(link.id.blob())
         .bind(link.secret.0.to_vec())
         .bind(permit.at().0 as i64)
         .bind(link.expires_at.0 as i64)
         .bind(account.blob())
+        .bind(word(&asked.role))
         .execute(&mut *tx)
         .await
         .map_err(StoreError::sql(doing))?;
         if made.rows_affected() == 0 {
-            return Err(StoreError::Gone("there is no such account"));
+            return Err(StoreError::Gone("there is no such account, or its role is another by now"));
         }
         let detail = format!("a one-time link for {account}");
-        let event = match &target {
-            InviteTarget::New { role, .. } => Event::RoleChange { role: *role },
-            InviteTarget::Known(_) => Event::Approval { what: Approved::Link },
+        let event = match asked.account {
+            None => Event::RoleChange { role: asked.role },
+            Some(_) => Event::Approval { what: Approved::Link },
         };
         log_entry(&mut tx, &permit, event, &detail).await?;
         audit(&mut tx, &permit, &detail).await?;
@@ -143,7 +147,7 @@ impl SqliteStore {
             .map_err(StoreError::sql(doing))?;
         let Some(row) = row else { return Ok(None) };
         let account: AccountId = row.id("account")?;
-        let record = begin_session(&mut tx, &session, account, "link", permit.at()).await?;
+        let record = begin_session(&mut tx, &session, account, Began::Link, permit.at()).await?;
         audit(&mut tx, &permit, &format!("a session of {account}")).await?;
         commit(tx, doing).await?;
         Ok(Some(record))
@@ -153,7 +157,7 @@ impl SqliteStore {
     pub async fn session(&self, secret: &Hash, now: UnixSeconds) -> Result<Option<SessionRow>, StoreError> {
         let doing = "reading a session";
         let row = sqlx::query(
-            "SELECT s.id, s.account, s.created_at, s.seen_at, a.role, a.name FROM session s JOIN account a ON a.id = s.account WHERE s.secret = ? AND s.expires_at > ? AND s.seen_at > ? - CASE a.role WHEN 'operator' THEN ? ELSE ? END",
+            "SELECT s.id, s.account, s.created_at, s.seen_at, s.how, s.two_factors, a.role, a.name FROM session s JOIN account a ON a.id = s.account WHERE s.secret = ? AND s.expires_at > ? AND s.seen_at > ? - CASE a.role WHEN 'operator' THEN ? ELSE ? END",
         )
         .bind(secret.0.to_vec())
         .bind(now.0 as i64)
@@ -169,6 +173,7 @@ impl SqliteStore {
             account: row.id("account")?,
             role: row.word("role")?,
             signed_in_at: row.at("created_at")?,
+            began: began(&row)?,
         };
         if now.since(row.at("seen_at")?) > SEEN_EVERY_SECONDS {
             sqlx::query("UPDATE session SET seen_at = ? WHERE id = ?")
@@ -263,7 +268,7 @@ impl SqliteStore {
     pub async fn account(
         &self,
         account: AccountId,
-        _: &Permit<act::Invite>,
+        _: &Permit<act::Operate>,
     ) -> Result<Option<(Label, Role)>, StoreError> {
         let row = sqlx::query("SELECT name, role FROM account WHERE id = ?")
             .bind(account.blob())
@@ -276,7 +281,7 @@ impl SqliteStore {
     /// Every account, newest first, at most 500.
     pub async fn accounts(&self, _: &Permit<act::Operate>) -> Result<Vec<AccountRow>, StoreError> {
         sqlx::query(
-            "SELECT a.id, a.name, a.role, a.created_at, (SELECT count(*) FROM machine m WHERE m.account = a.id AND m.left_at IS NULL) AS machines, (SELECT count(*) FROM cluster c WHERE c.account = a.id AND c.state IN ('requested', 'starting', 'running', 'releasing')) AS clusters, (SELECT max(seen_at) FROM session s WHERE s.account = a.id) AS seen_at FROM account a ORDER BY a.created_at DESC, a.id LIMIT 500",
+            "SELECT a.id, a.name, a.role, a.created_at, coalesce((SELECT h.machines FROM machines_here h WHERE h.account = a.id), 0) AS machines, (SELECT count(*) FROM cluster c WHERE c.account = a.id AND c.state IN ('requested', 'starting', 'running', 'releasing')) AS clusters, (SELECT max(seen_at) FROM session s WHERE s.account = a.id) AS seen_at FROM account a ORDER BY a.created_at DESC, a.id LIMIT 500",
         )
         .fetch_all(&self.read)
         .await

@@ -1,137 +1,129 @@
-//! Lanes, chains and the fold of beats into uptime hours.
+//! The fold of beats into uptime hours, and values of chains.
 
 use std::collections::BTreeMap;
 
+use futures_util::TryStreamExt;
+
 use gangline_guard::{Permit, act};
 use gangline_types::{
-    GpuId, Hash, Hour, Minute, UnixSeconds, UptimeHour,
+    GpuId, Hash, Hour, MachineId, Minute, UnixSeconds, UptimeHour,
     public::{PublicChain, PublicLink},
 };
-use gangline_wire::beat::{Alias, Epoch, Preimage};
+use gangline_wire::beat::Preimage;
+use sqlx::sqlite::SqliteRow;
 
 use crate::{
     StoreError,
-    books::beat::{ChainRow, Fold, FoldedHour, FoldedLink, LaneRow, lane_row},
+    books::beat::{CHAINS_AT_ONCE, Fold, FoldedHour, FoldedLink},
     sql::{Columns, Id, json, packed},
-    sqlite::{SqlitePublic, SqliteStore, open::commit},
+    sqlite::{
+        SqlitePublic, SqliteStore,
+        handed::Taken,
+        open::commit,
+        openings::chains_as_bytes,
+        project::{Folded, Older, follow, followed, gpus_and_hours, hour_before},
+    },
 };
+
+fn link_of(row: &SqliteRow) -> Result<FoldedLink, StoreError> {
+    Ok(FoldedLink {
+        gpu: row.id("gpu")?,
+        hour: Hour(row.int("hour")? as u32),
+        tip: value(row.bytes("tip")?)?,
+        count: row.int("count")? as u16,
+        preimage: value(row.bytes("preimage")?)?,
+    })
+}
 
 fn value(bytes: Vec<u8>) -> Result<Preimage, StoreError> {
     bytes.try_into().map(Preimage).map_err(|_| StoreError::Malformed("a chain's value".into()))
 }
 
-/// How long a chain can be beaten with, in minutes: two days and some hours.
-const CHAIN_MINUTES: i64 = 60 * 60;
+/// Hours of which the intake's own record can still change.
+const UP_HOURS: u32 = 8;
 
+/// Up to when the projection has chains of epochs that were opened.
+const OPENED: &str = "opened";
+/// Chains that are copied to the projection in a second, on average, when many epochs are opened at once.
+const CHAINS_PER_SECOND: u64 = 1_000;
+/// Hours whose values are looked through for those of many chains: who beats has one in the last two.
+const HOURS_LOOKED_THROUGH: i64 = 3;
 /// Values of chains that one statement writes.
 const LINKS_AT_ONCE: usize = 5_000;
+/// Machines that one statement notes.
+const MACHINES_AT_ONCE: usize = 5_000;
 
 impl SqliteStore {
-    /// GPUs of the permit's machine that are there, in the order of ids.
-    pub async fn own_gpus(&self, permit: &Permit<act::Beat>) -> Result<Vec<GpuId>, StoreError> {
-        sqlx::query("SELECT id FROM gpu WHERE machine = ? AND present = 1 ORDER BY id")
-            .bind(permit.on().machine.blob())
-            .fetch_all(&self.read)
-            .await
-            .map_err(StoreError::sql("listing a machine's GPUs"))?
-            .iter()
-            .map(|r| r.id("id"))
-            .collect()
-    }
-
-    /// Writes down that a machine opened an epoch, and its chains.
-    pub async fn open_lane(
+    /// For each of these chains the value of the newest hour. Of many, most are found in an hour's values as they lie.
+    pub async fn newest_links(
         &self,
-        permit: Permit<act::Beat>,
-        lane: &LaneRow,
-        chains: &[ChainRow],
-    ) -> Result<(), StoreError> {
-        let doing = "opening an epoch for a machine";
-        let machine = permit.on().machine;
-        let mut tx = self.begin(doing).await?;
-        let gpus: Vec<u8> =
-            lane.gpus.iter().flat_map(|(gpu, tip)| gpu.as_bytes().iter().chain(&tip.0)).copied().collect();
-        let key = permit.principal().key().ok_or(StoreError::Gone("no key opens this epoch"))?;
-        sqlx::query("INSERT INTO beat_lane (alias, epoch, machine, account, key, gpus, opened_at) VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (alias) DO UPDATE SET key = excluded.key, gpus = excluded.gpus WHERE machine = excluded.machine")
-            .bind(lane.grant.alias().0 as i64)
-            .bind(i64::from(lane.grant.epoch().0))
-            .bind(machine.blob())
-            .bind(permit.on().account.blob())
-            .bind(key.blob())
-            .bind(gpus)
-            .bind(permit.at().0 as i64)
-            .execute(&mut *tx)
-            .await
-            .map_err(StoreError::sql(doing))?;
-        for chain in chains {
-            sqlx::query("INSERT INTO uptime_chain (gpu, starts, tip, public_key, signature) SELECT id, ?, ?, ?, ? FROM gpu WHERE id = ? AND machine = ? ON CONFLICT DO NOTHING")
-                .bind(i64::from(chain.starts.0))
-                .bind(chain.tip.0.to_vec())
-                .bind(chain.public_key.to_vec())
-                .bind(chain.signature.to_vec())
-                .bind(chain.gpu.blob())
-                .bind(machine.blob())
-                .execute(&mut *tx)
-                .await
-                .map_err(StoreError::sql(doing))?;
+        chains: &[(GpuId, Preimage)],
+        from: Hour,
+    ) -> Result<Vec<FoldedLink>, StoreError> {
+        let mut wanted: Vec<(GpuId, Preimage)> = chains.to_vec();
+        // Neighbours in the books together.
+        wanted.sort_unstable_by_key(|(gpu, tip)| (*gpu, tip.0));
+        let mut found = Vec::with_capacity(wanted.len());
+        if wanted.len() > LINKS_AT_ONCE {
+            self.links_of_hours(&mut wanted, from, &mut found).await?;
         }
-        commit(tx, doing).await
-    }
-
-    /// Lanes of `from` and later epochs whose key has not ended.
-    pub async fn lanes(&self, from: Epoch) -> Result<Vec<LaneRow>, StoreError> {
-        let rows = sqlx::query("SELECT l.alias, l.epoch, l.machine, l.account, l.key, l.gpus FROM beat_lane l JOIN key k ON k.id = l.key WHERE l.epoch >= ? AND k.revoked_at IS NULL")
-            .bind(i64::from(from.0))
-            .fetch_all(&self.read)
-            .await
-            .map_err(StoreError::sql("reading the lanes of beats"))?;
-        rows.iter().map(lane_row).collect()
-    }
-
-    /// Lanes opened since `since`, whose key has not ended.
-    pub async fn lanes_opened(&self, since: UnixSeconds) -> Result<Vec<LaneRow>, StoreError> {
-        let rows = sqlx::query("SELECT l.alias, l.epoch, l.machine, l.account, l.key, l.gpus FROM beat_lane l JOIN key k ON k.id = l.key WHERE l.opened_at >= ? AND k.revoked_at IS NULL")
-            .bind(since.0 as i64)
-            .fetch_all(&self.read)
-            .await
-            .map_err(StoreError::sql("looking for lanes that were opened"))?;
-        rows.iter().map(lane_row).collect()
-    }
-
-    /// The deepest value of each chain that was folded for `from` and later hours.
-    pub async fn deepest_links(&self, from: Hour) -> Result<Vec<FoldedLink>, StoreError> {
-        // SQLite takes the other columns from the row that has the maximum.
-        let rows = sqlx::query("SELECT gpu, hour, tip, max(count) AS count, preimage FROM uptime_link WHERE hour >= ? GROUP BY gpu, tip")
-            .bind(i64::from(from.0))
-            .fetch_all(&self.read)
-            .await
-            .map_err(StoreError::sql("reading chains of uptime"))?;
-        rows.iter()
-            .map(|r| {
-                Ok(FoldedLink {
-                    gpu: r.id("gpu")?,
-                    hour: Hour(r.int("hour")? as u32),
-                    tip: value(r.bytes("tip")?)?,
-                    count: r.int("count")? as u16,
-                    preimage: value(r.bytes("preimage")?)?,
-                })
-            })
-            .collect()
-    }
-
-    /// Aliases whose key has ended since `since`.
-    pub async fn ended_lanes(&self, since: UnixSeconds) -> Result<Vec<Alias>, StoreError> {
-        let rows =
-            sqlx::query("SELECT l.alias FROM key k JOIN beat_lane l ON l.key = k.id WHERE k.revoked_at >= ?")
-                .bind(since.0 as i64)
+        for some in wanted.chunks(CHAINS_AT_ONCE) {
+            let both = some.iter().flat_map(|(gpu, tip)| gpu.as_bytes().iter().chain(&tip.0));
+            let rows = sqlx::query("WITH RECURSIVE n (i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE (i + 1) * 32 < length(?1)) SELECT l.gpu, l.hour, l.tip, l.count, l.preimage FROM n CROSS JOIN uptime_link l ON l.gpu = substr(?1, 1 + 32 * n.i, 16) AND l.tip = substr(?1, 17 + 32 * n.i, 16) AND l.hour = (SELECT x.hour FROM uptime_link x WHERE x.gpu = substr(?1, 1 + 32 * n.i, 16) AND x.tip = substr(?1, 17 + 32 * n.i, 16) AND x.hour >= ?2 ORDER BY x.hour DESC LIMIT 1)")
+                .bind(both.copied().collect::<Vec<u8>>())
+                .bind(i64::from(from.0))
                 .fetch_all(&self.read)
                 .await
-                .map_err(StoreError::sql("looking for lanes that have ended"))?;
-        rows.iter().map(|r| Ok(Alias(r.int("alias")?))).collect()
+                .map_err(StoreError::sql("reading chains of uptime"))?;
+            for row in &rows {
+                found.push(link_of(row)?);
+            }
+        }
+        Ok(found)
+    }
+
+    /// Looks the newest hours' values through for those of `wanted`, which are in order; what is found is wanted no more.
+    async fn links_of_hours(
+        &self,
+        wanted: &mut Vec<(GpuId, Preimage)>,
+        from: Hour,
+        found: &mut Vec<FoldedLink>,
+    ) -> Result<(), StoreError> {
+        let doing = "reading chains of uptime";
+        let newest: Option<i64> = sqlx::query_scalar("SELECT max(hour) FROM uptime_link")
+            .fetch_one(&self.read)
+            .await
+            .map_err(StoreError::sql(doing))?;
+        let Some(newest) = newest else { return Ok(()) };
+        for hour in (newest - HOURS_LOOKED_THROUGH + 1..=newest).rev() {
+            if hour < i64::from(from.0) || wanted.is_empty() {
+                break;
+            }
+            let mut is_found = vec![false; wanted.len()];
+            let mut rows = sqlx::query("SELECT gpu, hour, tip, count, preimage FROM uptime_link INDEXED BY uptime_link_hour WHERE hour = ?")
+                .bind(hour)
+                .fetch(&self.read);
+            while let Some(row) = rows.try_next().await.map_err(StoreError::sql(doing))? {
+                let link = link_of(&row)?;
+                let at = wanted.binary_search_by_key(&(link.gpu, link.tip.0), |(gpu, tip)| (*gpu, tip.0));
+                if let Ok(at) = at
+                    && !std::mem::replace(&mut is_found[at], true)
+                {
+                    found.push(link);
+                }
+            }
+            let mut is_found = is_found.into_iter();
+            wanted.retain(|_| !is_found.next().unwrap_or(false));
+        }
+        Ok(())
     }
 
     /// Folds minutes into the books.
-    pub async fn fold(&self, permit: &Permit<act::Reconcile>, fold: &Fold) -> Result<(), StoreError> {
+    pub async fn fold(
+        &self,
+        permit: &Permit<act::Reconcile>,
+        fold: &Fold,
+    ) -> Result<Vec<MachineId>, StoreError> {
         let doing = "folding beats into uptime";
         let now = permit.at();
         let mut tx = self.begin(doing).await?;
@@ -143,7 +135,8 @@ impl SqliteStore {
             .map(|r| r.int("ends"))
             .transpose()?
             .unwrap_or(0);
-        fold_hours(&mut tx, &fold.hours, taken_until, now, doing).await?;
+        let beating =
+            fold_hours(&mut tx, &fold.hours, taken_until, fold.taken_at.min(now), now, doing).await?;
         fold_links(&mut tx, &fold.links, doing).await?;
         for (hour, bits) in &fold.up {
             sqlx::query("INSERT INTO intake_up (hour, bits) VALUES (?, ?) ON CONFLICT (hour) DO UPDATE SET bits = bits | excluded.bits")
@@ -153,16 +146,40 @@ impl SqliteStore {
                 .await
                 .map_err(StoreError::sql(doing))?;
         }
-        commit(tx, doing).await
+        commit(tx, doing).await?;
+        let hours = fold.hours.iter().map(|row| (row.gpu, row.hour));
+        self.folded.hand(hours.chain(fold.links.iter().map(|link| (link.gpu, link.hour))));
+        Ok(beating)
     }
 
-    /// Forgets lanes of epochs before `before`.
-    pub async fn forget_lanes(&self, _: &Permit<act::Reconcile>, before: Epoch) -> Result<(), StoreError> {
-        sqlx::query("DELETE FROM beat_lane WHERE epoch < ?")
-            .bind(i64::from(before.0))
-            .execute(&self.write)
-            .await
-            .map_err(StoreError::sql("forgetting old lanes of beats"))?;
+    /// Notes that these machines were heard of. In the order of GPUs they are neighbours of nobody: each would be a page.
+    pub(crate) async fn note_beating(
+        &self,
+        permit: &Permit<act::Reconcile>,
+        machines: &[MachineId],
+    ) -> Result<(), StoreError> {
+        let mut machines = machines.to_vec();
+        machines.sort_unstable();
+        machines.dedup();
+        for some in machines.chunks(MACHINES_AT_ONCE) {
+            sqlx::query("WITH RECURSIVE n (i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE (i + 1) * 16 < length(?1)) UPDATE machine SET seen_at = ?2 WHERE seen_at < ?2 AND id IN (SELECT substr(?1, 1 + 16 * n.i, 16) FROM n)")
+                .bind(packed(some))
+                .bind(permit.at().0 as i64)
+                .execute(&self.write)
+                .await
+                .map_err(StoreError::sql("noting which machines were heard of"))?;
+        }
+        Ok(())
+    }
+
+    pub(crate) async fn turned(
+        &self,
+        _: &Permit<act::Reconcile>,
+        came: &[GpuId],
+        silent: &[GpuId],
+        until: UnixSeconds,
+    ) -> Result<(), StoreError> {
+        self.turned.note(came, silent, until);
         Ok(())
     }
 
@@ -177,64 +194,86 @@ impl SqliteStore {
         rows.iter().map(|r| Ok((Hour(r.int("hour")? as u32), UptimeHour(r.int("bits")?)))).collect()
     }
 
-    /// Copies chains of machines that were heard of since `looked_at`, their values and the intake's own record to the
-    /// public projection, from an hour on.
-    pub(crate) async fn project_chains(
+    /// Copies to the public projection: values of the hours that were folded, those of late hours, chains of epochs that were
+    /// opened, and the intake's own record.
+    pub(super) async fn project_chains(
         &self,
         tx: &mut sqlx::SqliteConnection,
-        looked_at: UnixSeconds,
-        from: Hour,
+        folded: &Folded,
+        now: UnixSeconds,
+        older: &Older,
     ) -> Result<(), StoreError> {
         let doing = "copying chains of uptime to the public projection";
-        let links = sqlx::query("SELECT l.gpu, l.hour, l.tip, l.count, l.preimage FROM machine m CROSS JOIN gpu g ON g.machine = m.id CROSS JOIN uptime_link l ON l.gpu = g.id AND l.hour >= ? WHERE m.seen_at >= ?")
-            .bind(i64::from(from.0))
-            .bind(looked_at.0.saturating_sub(2) as i64)
-            .fetch_all(&self.read)
-            .await
-            .map_err(StoreError::sql(doing))?;
-        for some in links.chunks(LINKS_AT_ONCE) {
-            let links = some
-                .iter()
-                .map(|row| {
-                    Ok(FoldedLink {
-                        gpu: row.id("gpu")?,
-                        hour: Hour(row.int("hour")? as u32),
-                        tip: value(row.bytes("tip")?)?,
-                        count: row.int("count")? as u16,
-                        preimage: value(row.bytes("preimage")?)?,
-                    })
-                })
-                .collect::<Result<Vec<_>, StoreError>>()?;
-            fold_links(tx, &links, doing).await?;
-        }
-        // A chain is copied as long as it can be beaten with; later it is there.
-        let chains = sqlx::query("SELECT c.gpu, c.starts, c.tip, c.public_key, c.signature FROM machine m CROSS JOIN gpu g ON g.machine = m.id CROSS JOIN uptime_chain c ON c.gpu = g.id AND c.starts >= ? WHERE m.seen_at >= ?")
-            .bind(i64::from(looked_at.minute().0) - CHAIN_MINUTES)
-            .bind(looked_at.0.saturating_sub(2) as i64)
-            .fetch_all(&self.read)
-            .await
-            .map_err(StoreError::sql(doing))?;
-        for some in chains.chunks(LINKS_AT_ONCE) {
-            let (mut bytes, mut starts) =
-                (Vec::with_capacity(some.len() * 128), Vec::with_capacity(some.len()));
-            for row in some {
-                bytes.extend_from_slice(row.id::<GpuId>("gpu")?.as_bytes());
-                for part in ["tip", "public_key", "signature"] {
-                    bytes.extend(row.bytes(part)?);
+        let mut links = Vec::new();
+        match folded {
+            Folded::These(hours) => {
+                for some in hours.chunks(LINKS_AT_ONCE) {
+                    let (gpus, hours) = gpus_and_hours(some);
+                    let mut rows = sqlx::query("SELECT l.gpu, l.hour, l.tip, l.count, l.preimage FROM json_each(?2) j CROSS JOIN uptime_link l ON l.gpu = substr(?1, 1 + 16 * j.key, 16) AND l.hour = j.value")
+                        .bind(gpus)
+                        .bind(hours)
+                        .fetch(&self.read);
+                    while let Some(row) = rows.try_next().await.map_err(StoreError::sql(doing))? {
+                        links.push(link_of(&row)?);
+                    }
                 }
-                starts.push(row.int("starts")?);
             }
-            sqlx::query("INSERT INTO uptime_chain (gpu, starts, tip, public_key, signature) SELECT substr(?1, 1 + 128 * j.key, 16), j.value, substr(?1, 17 + 128 * j.key, 16), substr(?1, 33 + 128 * j.key, 32), substr(?1, 65 + 128 * j.key, 64) FROM json_each(?2) j WHERE true ON CONFLICT DO NOTHING")
-                .bind(bytes)
-                .bind(json(&starts))
+            Folded::Since(looked_at) => {
+                let mut rows = sqlx::query("SELECT l.gpu, l.hour, l.tip, l.count, l.preimage FROM machine m CROSS JOIN gpu g ON g.machine = m.id CROSS JOIN uptime_link l ON l.gpu = g.id AND l.hour >= ? WHERE m.seen_at >= ?")
+                    .bind(i64::from(hour_before(*looked_at, now).0))
+                    .bind(looked_at.0.saturating_sub(2) as i64)
+                    .fetch(&self.read);
+                while let Some(row) = rows.try_next().await.map_err(StoreError::sql(doing))? {
+                    links.push(link_of(&row)?);
+                }
+            }
+        }
+        let mut rows = sqlx::query("SELECT l.gpu, l.hour, l.tip, l.count, l.preimage FROM uptime_older o CROSS JOIN uptime_link l ON l.gpu = o.gpu AND l.hour = o.hour WHERE o.seq > ? AND o.seq <= ?")
+            .bind(older.after)
+            .bind(older.last)
+            .fetch(&self.read);
+        while let Some(row) = rows.try_next().await.map_err(StoreError::sql(doing))? {
+            links.push(link_of(&row)?);
+        }
+        drop(rows);
+        links.sort_unstable_by_key(|link| (link.gpu, link.hour));
+        for some in links.chunks(LINKS_AT_ONCE) {
+            fold_links(tx, some, doing).await?;
+        }
+        self.project_opened(tx, now).await?;
+        let up_from = Hour(now.minute().hour().0.saturating_sub(UP_HOURS));
+        for (hour, bits) in self.intake_up(up_from, Hour(u32::MAX)).await? {
+            sqlx::query("INSERT INTO intake_up (hour, bits) VALUES (?, ?) ON CONFLICT (hour) DO UPDATE SET bits = excluded.bits WHERE bits <> excluded.bits")
+                .bind(i64::from(hour.0))
+                .bind(bits.0 as i64)
                 .execute(&mut *tx)
                 .await
                 .map_err(StoreError::sql(doing))?;
         }
-        for (hour, bits) in self.intake_up(from, Hour(u32::MAX)).await? {
-            sqlx::query("INSERT INTO intake_up (hour, bits) VALUES (?, ?) ON CONFLICT (hour) DO UPDATE SET bits = excluded.bits WHERE bits <> excluded.bits")
-                .bind(i64::from(hour.0))
-                .bind(bits.0 as i64)
+        Ok(())
+    }
+
+    /// Copies chains of epochs that were opened: those that were handed over, and at the first look of this process those
+    /// that the books have since the last one.
+    async fn project_opened(
+        &self,
+        tx: &mut sqlx::SqliteConnection,
+        now: UnixSeconds,
+    ) -> Result<(), StoreError> {
+        let doing = "copying chains of uptime to the public projection";
+        let mut chains = match self.opened.take(now, CHAINS_PER_SECOND) {
+            Taken::Wait => return Ok(()),
+            Taken::Some(chains) => chains,
+            Taken::Unknown => self.chains_opened(UnixSeconds(followed(tx, OPENED).await? as u64)).await?,
+        };
+        follow(tx, OPENED, now.0 as i64).await?;
+        // Neighbours in the projection together.
+        chains.sort_unstable_by_key(|chain| (chain.gpu, chain.starts));
+        for some in chains.chunks(LINKS_AT_ONCE) {
+            let starts: Vec<u32> = some.iter().map(|chain| chain.starts.0).collect();
+            sqlx::query("INSERT INTO uptime_chain (gpu, starts, tip, public_key, signature) SELECT substr(?1, 1 + 128 * j.key, 16), j.value, substr(?1, 17 + 128 * j.key, 16), substr(?1, 33 + 128 * j.key, 32), substr(?1, 65 + 128 * j.key, 64) FROM json_each(?2) j WHERE true ON CONFLICT DO NOTHING")
+                .bind(chains_as_bytes(some))
+                .bind(json(&starts))
                 .execute(&mut *tx)
                 .await
                 .map_err(StoreError::sql(doing))?;
@@ -246,7 +285,8 @@ impl SqliteStore {
 impl SqlitePublic {
     /// Chains of one GPU that have shown a value for an hour in `from..to`.
     pub async fn chains(&self, gpu: GpuId, from: Hour, to: Hour) -> Result<Vec<PublicChain>, StoreError> {
-        let rows = sqlx::query("SELECT c.starts, c.tip, c.public_key, c.signature, l.hour, l.count, l.preimage FROM uptime_chain c JOIN uptime_link l ON l.gpu = c.gpu AND l.tip = c.tip WHERE c.gpu = ? AND l.hour >= ? AND l.hour < ? ORDER BY c.starts, c.tip, l.hour LIMIT 5000")
+        // Values that are packed stand at their day's first hour.
+        let rows = sqlx::query("SELECT c.starts, c.tip, c.public_key, c.signature, l.hour, l.count, l.preimage FROM uptime_chain c JOIN (SELECT tip, hour, count, preimage FROM uptime_link WHERE gpu = ?1 AND hour >= ?2 AND hour < ?3 UNION ALL SELECT tip, day * 24, count, preimage FROM uptime_shown WHERE gpu = ?1 AND day >= ?2 / 24 AND day * 24 < ?3) l ON l.tip = c.tip WHERE c.gpu = ?1 ORDER BY c.starts, c.tip, l.hour LIMIT 5000")
             .bind(gpu.blob())
             .bind(i64::from(from.0))
             .bind(i64::from(to.0))
@@ -295,9 +335,10 @@ async fn fold_hours(
     tx: &mut sqlx::SqliteConnection,
     hours: &[FoldedHour],
     taken_until: u64,
+    taken_at: UnixSeconds,
     now: UnixSeconds,
     doing: &'static str,
-) -> Result<(), StoreError> {
+) -> Result<Vec<MachineId>, StoreError> {
     let gpus: Vec<GpuId> = hours.iter().map(|row| row.gpu).collect();
     let parts: Vec<(u32, u64, u64, u64)> = hours
         .iter()
@@ -329,7 +370,7 @@ async fn fold_hours(
     for row in hours {
         let newest = Minute(row.hour.start().0 + 63 - row.bits.0.leading_zeros().min(63));
         let at = seen.entry(row.gpu).or_default();
-        *at = (*at).max(newest.start().plus(59).min(now).0);
+        *at = (*at).max(newest.start().plus(59).min(taken_at).0);
     }
     let (gpus, seen): (Vec<GpuId>, Vec<u64>) = seen.into_iter().unzip();
     sqlx::query("UPDATE gpu SET beat_at = x.seen FROM (SELECT substr(?1, 1 + 16 * j.key, 16) AS id, j.value AS seen FROM json_each(?2) j) AS x WHERE gpu.id = x.id AND gpu.beat_at < x.seen")
@@ -338,15 +379,13 @@ async fn fold_hours(
         .execute(&mut *tx)
         .await
         .map_err(StoreError::sql(doing))?;
-    // By this the projection finds what was folded, also where the beat itself is old.
-    sqlx::query("UPDATE machine SET seen_at = ?3 WHERE seen_at < ?3 AND id IN (SELECT g.machine FROM json_each(?2) j CROSS JOIN gpu g ON g.id = substr(?1, 1 + 16 * j.key, 16))")
+    // By these the projection finds after a start what was folded, also where the beat itself is old.
+    let rows = sqlx::query("WITH RECURSIVE n (i) AS (SELECT 0 WHERE length(?1) > 0 UNION ALL SELECT i + 1 FROM n WHERE (i + 1) * 16 < length(?1)) SELECT DISTINCT g.machine FROM n CROSS JOIN gpu g ON g.id = substr(?1, 1 + 16 * n.i, 16)")
         .bind(packed(&gpus))
-        .bind(json(&seen))
-        .bind(now.0 as i64)
-        .execute(&mut *tx)
+        .fetch_all(&mut *tx)
         .await
         .map_err(StoreError::sql(doing))?;
-    Ok(())
+    rows.iter().map(|row| row.id("machine")).collect()
 }
 
 /// Folds chains' values in with one statement.
@@ -375,34 +414,13 @@ async fn fold_links(
 #[cfg(test)]
 mod tests {
     use gangline_guard::{Actor, Job, permit::permit, policy::on};
-    use gangline_types::{
-        AccountId, AdapterKind, Backend, GpuClaim, MachineId, Profile, Standing, Text, public::PublicUptime,
-    };
+    use gangline_types::{AccountId, public::PublicUptime};
 
     use super::*;
-    use crate::SimulatedMachine;
+    use crate::{SimulatedMachine, sqlite::simulate::made};
 
-    fn made(n: u8) -> (AccountId, SimulatedMachine) {
-        let claim = GpuClaim {
-            slot: Hash([n; 32]),
-            model: Text::lossy("Simulated"),
-            kind: AdapterKind::Discrete,
-            backend: Backend::Vulkan,
-            driver: Text::default(),
-            pci_vendor: 0,
-            pci_device: 0,
-            memory_bytes: 0,
-        };
-        let machine = SimulatedMachine {
-            machine: MachineId::from_bytes([n; 16]),
-            gpu: GpuId::from_bytes([n; 16]),
-            public_key: [n; 32],
-            claim,
-            standing: Standing::Proven,
-            profile: Profile::default(),
-            offer: None,
-        };
-        (AccountId::from_bytes([9; 16]), machine)
+    fn of_one_supplier(n: u8) -> (AccountId, SimulatedMachine) {
+        (AccountId::from_bytes([9; 16]), made(n, [n; 32]))
     }
 
     #[tokio::test]
@@ -412,7 +430,7 @@ mod tests {
         let now = UnixSeconds(480_000 * 3600 + 1_800);
         let setup = permit::<act::Simulate>(&Actor::job(Job::Setup), on::Network, now).unwrap();
         store.add_simulated_account(&setup, AccountId::from_bytes([9; 16])).await.unwrap();
-        store.add_simulated(&setup, &[made(1), made(2), made(3)]).await.unwrap();
+        store.add_simulated(&setup, &[1, 2, 3].map(of_one_supplier)).await.unwrap();
         let reconcile = permit::<act::Reconcile>(&Actor::job(Job::Reconciler), on::Network, now).unwrap();
         let project = permit::<act::Project>(&Actor::job(Job::Projector), on::Network, now).unwrap();
         let gpu = |n: u8| GpuId::from_bytes([n; 16]);
@@ -431,9 +449,9 @@ mod tests {
             preimage: Preimage([count as u8; 16]),
         };
         let fold = async |hours: Vec<FoldedHour>, links: Vec<FoldedLink>| {
-            let fold = Fold { hours, links, up: vec![(running, UptimeHour(1))] };
+            let fold = Fold { hours, links, up: vec![(running, UptimeHour(1))], taken_at: now };
             store.fold(&reconcile, &fold).await.unwrap();
-            while store.project(&project).await.unwrap().more {}
+            while store.project(&project, now).await.unwrap().more {}
         };
         let shown = async |n: u8| {
             let hours =
@@ -458,7 +476,8 @@ mod tests {
         assert_eq!(shown(1).await, [(5, 14, 6), (0, 0b11 << 28, 0)]);
         assert_eq!(shown(3).await, [(4, 1, 0)]);
         assert_eq!(store.public().totals().await.unwrap().connected, 2);
-        let deepest = store.deepest_links(running).await.unwrap();
+        let known = [(gpu(1), Preimage([1; 16])), (gpu(1), Preimage([9; 16])), (gpu(3), Preimage([3; 16]))];
+        let deepest = store.newest_links(&known, running).await.unwrap();
         assert_eq!(deepest.iter().map(|l| (l.gpu, l.count)).collect::<Vec<_>>(), [(gpu(1), 9)]);
         let up = store.intake_up(running, running).await.unwrap();
         assert_eq!(up, [(running, UptimeHour(1))]);

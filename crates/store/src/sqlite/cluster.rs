@@ -100,7 +100,7 @@ impl SqliteStore {
     }
 
     async fn cluster_row(&self, cluster: ClusterId) -> Result<ClusterRow, StoreError> {
-        let row = sqlx::query("SELECT c.*, g.claim, m.seen_at AS machine_seen_at FROM cluster c JOIN gpu g ON g.id = c.gpu JOIN machine m ON m.id = c.machine WHERE c.id = ?")
+        let row = sqlx::query("SELECT c.*, g.claim, g.shown_as, m.seen_at AS machine_seen_at FROM cluster c JOIN gpu g ON g.id = c.gpu JOIN machine m ON m.id = c.machine WHERE c.id = ?")
             .bind(cluster.blob())
             .fetch_one(&self.read)
             .await
@@ -127,7 +127,7 @@ impl SqliteStore {
         &self,
         permit: &Permit<act::ReadAccount>,
     ) -> Result<Vec<ClusterRow>, StoreError> {
-        let rows = sqlx::query("SELECT c.*, g.claim, m.seen_at AS machine_seen_at FROM cluster c JOIN gpu g ON g.id = c.gpu JOIN machine m ON m.id = c.machine WHERE c.account = ? ORDER BY c.created_at DESC, c.id LIMIT 100")
+        let rows = sqlx::query("SELECT c.*, g.claim, g.shown_as, m.seen_at AS machine_seen_at FROM cluster c JOIN gpu g ON g.id = c.gpu JOIN machine m ON m.id = c.machine WHERE c.account = ? ORDER BY c.created_at DESC, c.id LIMIT 100")
             .bind(permit.on().account.blob())
             .fetch_all(&self.read)
             .await
@@ -137,7 +137,7 @@ impl SqliteStore {
 
     /// Every cluster, newest first, at most 100.
     pub async fn all_clusters(&self, _: &Permit<act::Operate>) -> Result<Vec<ClusterRow>, StoreError> {
-        let rows = sqlx::query("SELECT c.*, g.claim, m.seen_at AS machine_seen_at FROM cluster c JOIN gpu g ON g.id = c.gpu JOIN machine m ON m.id = c.machine ORDER BY c.created_at DESC, c.id LIMIT 100")
+        let rows = sqlx::query("SELECT c.*, g.claim, g.shown_as, m.seen_at AS machine_seen_at FROM cluster c JOIN gpu g ON g.id = c.gpu JOIN machine m ON m.id = c.machine ORDER BY c.created_at DESC, c.id LIMIT 100")
             .fetch_all(&self.read)
             .await
             .map_err(StoreError::sql("listing clusters"))?;
@@ -147,7 +147,7 @@ impl SqliteStore {
     /// Clusters on the permit's machine that are not over, or wait for its signature on their receipt.
     pub async fn clusters_on(&self, permit: &Permit<act::Supply>) -> Result<Vec<ClusterRow>, StoreError> {
         let rows = sqlx::query(
-            "SELECT c.*, g.claim, m.seen_at AS machine_seen_at FROM cluster c JOIN gpu g ON g.id = c.gpu JOIN machine m ON m.id = c.machine WHERE c.machine = ? AND (c.state IN ('requested', 'starting', 'running', 'releasing') OR (c.receipt IS NOT NULL AND json_extract(c.receipt, '$.machine_signature') IS NULL AND c.state <> 'lost')) ORDER BY c.created_at LIMIT 64",
+            "SELECT c.*, g.claim, g.shown_as, m.seen_at AS machine_seen_at FROM cluster c JOIN gpu g ON g.id = c.gpu JOIN machine m ON m.id = c.machine WHERE c.machine = ? AND (c.state IN ('requested', 'starting', 'running', 'releasing') OR (c.receipt IS NOT NULL AND json_extract(c.receipt, '$.machine_signature') IS NULL AND c.state <> 'lost')) ORDER BY c.created_at LIMIT 64",
         )
         .bind(permit.on().machine.blob())
         .fetch_all(&self.read)
@@ -158,7 +158,7 @@ impl SqliteStore {
 
     /// Every cluster that is not over.
     pub async fn live_clusters(&self, _: &Permit<act::Reconcile>) -> Result<Vec<ClusterRow>, StoreError> {
-        let rows = sqlx::query("SELECT c.*, g.claim, m.seen_at AS machine_seen_at FROM cluster c JOIN gpu g ON g.id = c.gpu JOIN machine m ON m.id = c.machine WHERE c.state IN ('requested', 'starting', 'running', 'releasing')")
+        let rows = sqlx::query("SELECT c.*, g.claim, g.shown_as, m.seen_at AS machine_seen_at FROM cluster c JOIN gpu g ON g.id = c.gpu JOIN machine m ON m.id = c.machine WHERE c.state IN ('requested', 'starting', 'running', 'releasing')")
             .fetch_all(&self.read)
             .await
             .map_err(StoreError::sql("listing live clusters"))?;

@@ -7,7 +7,7 @@ use gangline_guard::{
 use gangline_proof::epoch::{Challenge, Commitment, Opening, Signature, Transcript};
 use gangline_rules::{
     calibration::{Key, Observation},
-    epochs::Outcome,
+    epochs::{Heard, Outcome},
 };
 use gangline_types::{GpuClaim, GpuId, Hash, Hour, ProofId, Text, UnixMillis, UnixSeconds};
 use gangline_wire::api::epoch::PublicEpoch;
@@ -15,7 +15,9 @@ use sqlx::SqliteConnection;
 
 use crate::{
     EpochRow, EpochStand, NewEpoch, StoreError,
-    books::epoch::{ALIVE_SECONDS, COPIED_AT_ONCE, epoch_row, opened_transcript, public_epoch},
+    books::epoch::{
+        ALIVE_SECONDS, COPIED_AT_ONCE, TOLD_SECONDS, epoch_row, heard_row, opened_transcript, public_epoch,
+    },
     sql::{Columns, Id, json},
     sqlite::{SqlitePublic, SqliteStore, audit::audit, log::log_entry, open::commit},
 };
@@ -24,7 +26,7 @@ impl SqliteStore {
     /// The GPUs of the permit's machine that are there, as the bell sees them.
     pub async fn epoch_stands(&self, permit: &Permit<act::ProveGpu>) -> Result<Vec<EpochStand>, StoreError> {
         let rows = sqlx::query(
-            "SELECT g.id, g.claim, g.standing, g.round, (SELECT count(*) FROM epoch e WHERE e.gpu = g.id AND e.round = g.round AND e.judged_at IS NOT NULL) AS judged, (SELECT max(e.hour) FROM epoch e WHERE e.gpu = g.id AND e.hour IS NOT NULL) AS last_hour, EXISTS (SELECT 1 FROM epoch e WHERE e.gpu = g.id AND e.round = g.round AND e.judged_at IS NULL) AS running, EXISTS (SELECT 1 FROM cluster c WHERE c.gpu = g.id AND c.state IN ('requested', 'starting', 'running', 'releasing')) AS hired FROM gpu g WHERE g.machine = ? AND g.present = 1 ORDER BY g.id",
+            "SELECT g.id, g.claim, g.standing, g.round, (SELECT count(*) FROM epoch e WHERE e.gpu = g.id AND e.round = g.round AND e.judged_at IS NOT NULL) AS judged, (SELECT max(e.hour) FROM epoch e WHERE e.gpu = g.id AND e.hour IS NOT NULL) AS last_hour, (SELECT max(e.bell_millis) FROM epoch e WHERE e.gpu = g.id) AS last_bell, EXISTS (SELECT 1 FROM epoch e WHERE e.gpu = g.id AND e.round = g.round AND e.judged_at IS NULL) AS running, EXISTS (SELECT 1 FROM cluster c WHERE c.gpu = g.id AND c.state IN ('requested', 'starting', 'running', 'releasing')) AS hired, EXISTS (SELECT 1 FROM appeal a WHERE a.gpu = g.id AND a.ended_at IS NULL AND a.proof IS NULL) AS appealed FROM gpu g WHERE g.machine = ? AND g.present = 1 ORDER BY g.id",
         )
         .bind(permit.on().machine.blob())
         .fetch_all(&self.read)
@@ -39,7 +41,9 @@ impl SqliteStore {
                     round: row.int("round")? as u32,
                     judged: row.int("judged")? as u32,
                     last_hour: row.int_or_none("last_hour")?.map(|hour| Hour(hour as u32)),
+                    last_bell: row.int_or_none("last_bell")?.map(UnixMillis),
                     hired: row.flag("hired")?,
+                    appealed: row.flag("appealed")?,
                     running: row.flag("running")?,
                 })
             })
@@ -163,15 +167,15 @@ impl SqliteStore {
         gpu: GpuId,
         round: u32,
         most: u32,
-    ) -> Result<Vec<Outcome>, StoreError> {
-        let rows = sqlx::query("SELECT outcome FROM epoch WHERE gpu = ? AND round = ? AND judged_at IS NOT NULL ORDER BY bell_millis DESC, id LIMIT ?")
+    ) -> Result<Vec<Heard>, StoreError> {
+        let rows = sqlx::query("SELECT outcome, hour FROM epoch WHERE gpu = ? AND round = ? AND judged_at IS NOT NULL ORDER BY bell_millis DESC, id LIMIT ?")
             .bind(gpu.blob())
             .bind(round as i64)
             .bind(most as i64)
             .fetch_all(&self.read)
             .await
             .map_err(StoreError::sql("reading how epochs ended"))?;
-        rows.iter().rev().map(|row| row.json("outcome")).collect()
+        rows.iter().rev().map(heard_row).collect()
     }
 
     /// Epochs without a verdict whose bell rang before `before`, oldest first, at most 1,000.
@@ -190,8 +194,8 @@ impl SqliteStore {
         rows.iter().map(epoch_row).collect()
     }
 
-    /// Proven GPUs that have answered a bell before, were alive when this one rang, are not hired, and have no
-    /// part in it; at most 1,000.
+    /// Proven GPUs whose last joining proof was judged before this bell was told of, that were alive when it rang, are
+    /// not hired, and have no part in it; at most 1,000. Simulated ones are left alone.
     pub async fn absent_from(
         &self,
         _: &Permit<act::Judge>,
@@ -200,10 +204,10 @@ impl SqliteStore {
     ) -> Result<Vec<(GpuId, u32)>, StoreError> {
         let alive_since = (bell.0 / 1000).saturating_sub(ALIVE_SECONDS);
         let rows = sqlx::query(
-            "SELECT g.id, g.round FROM gpu g WHERE g.present = 1 AND g.standing = 'proven' AND g.beat_at >= ? AND EXISTS (SELECT 1 FROM epoch e WHERE e.gpu = g.id AND e.round = g.round AND e.accepted = 1 AND e.bell_millis < ?) AND NOT EXISTS (SELECT 1 FROM epoch e WHERE e.gpu = g.id AND e.hour = ?) AND NOT EXISTS (SELECT 1 FROM epoch e WHERE e.gpu = g.id AND e.bell_millis >= ?) AND NOT EXISTS (SELECT 1 FROM cluster c WHERE c.gpu = g.id AND (c.ended_at IS NULL OR c.ended_at >= ?)) ORDER BY g.id LIMIT 1000",
+            "SELECT g.id, g.round FROM gpu g JOIN machine m ON m.id = g.machine AND m.simulated = 0 WHERE g.present = 1 AND g.standing = 'proven' AND g.beat_at >= ? AND NOT EXISTS (SELECT 1 FROM proof p WHERE p.gpu = g.id AND p.judged_at >= ?) AND NOT EXISTS (SELECT 1 FROM epoch e WHERE e.gpu = g.id AND e.hour = ?) AND NOT EXISTS (SELECT 1 FROM epoch e WHERE e.gpu = g.id AND e.bell_millis >= ?) AND NOT EXISTS (SELECT 1 FROM cluster c WHERE c.gpu = g.id AND (c.ended_at IS NULL OR c.ended_at >= ?)) ORDER BY g.id LIMIT 1000",
         )
         .bind(alive_since as i64)
-        .bind(bell.0 as i64)
+        .bind((bell.0 / 1000).saturating_sub(TOLD_SECONDS) as i64)
         .bind(hour.0 as i64)
         .bind(bell.0 as i64)
         .bind(alive_since as i64)
@@ -213,13 +217,13 @@ impl SqliteStore {
         rows.iter().map(|row| Ok((row.id("id")?, row.int("round")? as u32))).collect()
     }
 
-    /// Writes down that a GPU did not answer the bell of an hour.
+    /// Writes down that a GPU did not answer a bell: an hour's, or one of its machine's own at this moment.
     pub async fn miss_epoch(
         &self,
         permit: &Permit<act::Judge>,
         gpu: GpuId,
         round: u32,
-        bell: UnixMillis,
+        (hour, bell): (Option<Hour>, UnixMillis),
         outcome: &Outcome,
         finding: &Text<240>,
     ) -> Result<(), StoreError> {
@@ -229,7 +233,7 @@ impl SqliteStore {
             .bind(outcome.proof.blob())
             .bind(gpu.blob())
             .bind(round as i64)
-            .bind((bell.0 / 3_600_000) as i64)
+            .bind(hour.map(|hour| hour.0 as i64))
             .bind(bell.0 as i64)
             .bind(json(outcome))
             .bind(finding.as_str())
@@ -270,8 +274,8 @@ impl SqliteStore {
             .collect()
     }
 
-    /// Copies what was judged since the last look to the public projection.
-    pub(crate) async fn project_epochs(&self, tx: &mut SqliteConnection) -> Result<(), StoreError> {
+    /// Copies what was judged since the last look to the public projection, at most some hundreds; whether there are more.
+    pub(crate) async fn project_epochs(&self, tx: &mut SqliteConnection) -> Result<bool, StoreError> {
         let doing = "copying epochs to the public projection";
         let last: i64 = sqlx::query_scalar("SELECT coalesce(max(judged_at), 0) FROM epoch")
             .fetch_one(&mut *tx)
@@ -283,12 +287,14 @@ impl SqliteStore {
             .fetch_one(&mut *tx)
             .await
             .map_err(StoreError::sql(doing))?;
+        let most = COPIED_AT_ONCE.saturating_add(known);
         let rows = sqlx::query("SELECT * FROM epoch WHERE judged_at >= ? ORDER BY judged_at LIMIT ?")
             .bind(last)
-            .bind(COPIED_AT_ONCE.saturating_add(known))
+            .bind(most)
             .fetch_all(&self.read)
             .await
             .map_err(StoreError::sql(doing))?;
+        let more = rows.len() as i64 >= most;
         for row in rows {
             let (public, transcript) = public_epoch(&row)?;
             sqlx::query("INSERT INTO epoch (id, gpu, judged_at, row, transcript) VALUES (?, ?, ?, ?, ?) ON CONFLICT (id) DO NOTHING")
@@ -301,7 +307,7 @@ impl SqliteStore {
                 .await
                 .map_err(StoreError::sql(doing))?;
         }
-        Ok(())
+        Ok(more)
     }
 }
 

@@ -1,9 +1,6 @@
-//! The journal of beats: what was acknowledged and is not folded into the books yet. One blob a batch, one
+//! The journal of beats on disk: what was acknowledged and is not folded into the books yet. One blob a batch, one
 //! commit a blob, a file of SQLite for each hour, deleted once all of it is in the books. It has its own connection,
-//! so that nothing which holds the books' one can hold up a beat.
-//!
-//! What another database needs for the same: `append` (durable when it returns), `replay` (everything appended and
-//! not discarded, oldest first) and `discard`. On PostgreSQL that is one table with a stream for each replica.
+//! so that nothing which holds the books' one can hold up a beat. The blobs are the same in every database.
 
 use std::{
     collections::BTreeMap,
@@ -11,6 +8,7 @@ use std::{
     time::Duration,
 };
 
+use futures_util::TryStreamExt;
 use gangline_guard::beat::{Batch, Line};
 use gangline_types::{GpuId, Hour, Minute, UptimeHour};
 use gangline_wire::beat::{Alias, Link, Preimage};
@@ -19,36 +17,54 @@ use sqlx::{
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous},
 };
 
-use crate::StoreError;
+use crate::{StoreError, sqlite::open::ROWS_AHEAD};
 
 const BUSY_SECONDS: u64 = 10;
 /// Form of a blob; another number is refused.
 const FORM: u8 = 1;
 
+/// A file that is larger than this is followed by another when a fold begins, so that it can be deleted when that ends.
+const PART_BYTES: u64 = 32 << 20;
+
 /// The journal of one server.
-pub struct Journal {
+pub(crate) struct DiskJournal {
     folder: PathBuf,
-    open: Option<(Hour, SqliteConnection)>,
-    /// The last batch of each hour's file.
-    last: BTreeMap<Hour, u64>,
+    open: Option<(Part, SqliteConnection)>,
+    /// Bytes in the open file, about, and how many make it large.
+    written: u64,
+    part_bytes: u64,
+    /// The next batch goes into another file.
+    parting: bool,
+    /// The last batch of each file.
+    last: BTreeMap<Part, u64>,
     next: u64,
 }
 
-fn file(folder: &Path, hour: Hour) -> PathBuf {
-    folder.join(format!("journal-{hour}.sqlite"))
+/// A file of the journal: its hour, and its place among those of that hour.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Part(Hour, u32);
+
+fn file(folder: &Path, Part(hour, place): Part) -> PathBuf {
+    folder.join(match place {
+        0 => format!("journal-{hour}.sqlite"),
+        place => format!("journal-{hour}-{place}.sqlite"),
+    })
 }
 
-/// The hours that have a file, oldest first.
-fn hours(folder: &Path) -> Result<Vec<Hour>, StoreError> {
+/// The files there are, oldest first.
+fn parts(folder: &Path) -> Result<Vec<Part>, StoreError> {
     let unusable = |source| StoreError::Folder { folder: folder.to_owned(), source };
-    let mut hours = Vec::new();
+    let mut parts = Vec::new();
     for entry in std::fs::read_dir(folder).map_err(unusable)? {
         let name = entry.map_err(unusable)?.file_name();
-        let hour = name.to_str().and_then(|n| n.strip_prefix("journal-")?.strip_suffix(".sqlite"));
-        hours.extend(hour.and_then(|hour| hour.parse().ok()).map(Hour));
+        let named = name.to_str().and_then(|n| n.strip_prefix("journal-")?.strip_suffix(".sqlite"));
+        let Some((hour, place)) = named.map(|named| named.split_once('-').unwrap_or((named, "0"))) else {
+            continue;
+        };
+        parts.extend(hour.parse().ok().zip(place.parse().ok()).map(|(hour, place)| Part(Hour(hour), place)));
     }
-    hours.sort_unstable();
-    Ok(hours)
+    parts.sort_unstable();
+    Ok(parts)
 }
 
 fn options(path: &Path) -> SqliteConnectOptions {
@@ -58,6 +74,9 @@ fn options(path: &Path) -> SqliteConnectOptions {
         .journal_mode(SqliteJournalMode::Wal)
         .synchronous(SqliteSynchronous::Full)
         .busy_timeout(Duration::from_secs(BUSY_SECONDS))
+        .row_buffer_size(ROWS_AHEAD)
+        // By this name its processor time is found.
+        .thread_name(|_| "beats-disk".into())
         .pragma("trusted_schema", "OFF")
         .pragma("cell_size_check", "ON")
 }
@@ -73,53 +92,69 @@ async fn connect(path: &Path) -> Result<SqliteConnection, StoreError> {
     Ok(connection)
 }
 
-impl Journal {
-    /// Opens the journal in `folder` and gives what a server before this one acknowledged and did not fold.
-    ///
-    /// # Errors
-    /// When a file cannot be read, or holds something else than a journal: acknowledged beats are not left out
-    /// in silence.
-    pub async fn open(folder: &Path) -> Result<(Self, Vec<Line>), StoreError> {
+impl DiskJournal {
+    /// Opens the journal in `folder`; what is in it is asked for with [`Self::replay`].
+    pub(crate) fn open(folder: &Path) -> Result<Self, StoreError> {
+        let parts = parts(folder)?;
+        let next = parts.len() as u64 + 1;
+        let last = parts.into_iter().zip(1..).collect();
+        let folder = folder.to_owned();
+        Ok(Self { folder, open: None, written: 0, part_bytes: PART_BYTES, parting: false, last, next })
+    }
+
+    /// Shows every line that was there when it was opened, one batch in memory at a time.
+    pub(crate) async fn replay(&self, mut each: impl FnMut(&Line)) -> Result<(), StoreError> {
         let doing = "reading the journal of beats";
-        let mut journal = Self { folder: folder.to_owned(), open: None, last: BTreeMap::new(), next: 1 };
         let mut lines = Vec::new();
-        for hour in hours(folder)? {
-            let mut connection = connect(&file(folder, hour)).await?;
-            let rows = sqlx::query("SELECT lines FROM batch ORDER BY id")
-                .fetch_all(&mut connection)
-                .await
-                .map_err(StoreError::sql(doing))?;
-            for row in rows {
+        for part in self.last.keys() {
+            let path = file(&self.folder, *part);
+            let mut connection = connect(&path).await?;
+            let mut rows = sqlx::query("SELECT lines FROM batch ORDER BY id").fetch(&mut connection);
+            while let Some(row) = rows.try_next().await.map_err(StoreError::sql(doing))? {
                 let blob: &[u8] = row.try_get("lines").map_err(StoreError::sql(doing))?;
+                lines.clear();
                 unpack(blob, &mut lines).ok_or_else(|| {
-                    StoreError::Malformed(format!(
-                        "{} holds a batch of another form",
-                        file(folder, hour).display()
-                    ))
+                    StoreError::Malformed(format!("{} holds a batch of another form", path.display()))
                 })?;
+                lines.iter().for_each(&mut each);
             }
+            drop(rows);
             connection.close().await.map_err(StoreError::sql(doing))?;
-            journal.last.insert(hour, journal.next);
-            journal.next += 1;
         }
-        Ok((journal, lines))
+        Ok(())
+    }
+
+    /// What was written so far is about to be folded: what comes goes into another file, if this one is large.
+    pub(crate) fn part(&mut self) {
+        self.parting = self.written >= self.part_bytes;
+    }
+
+    /// The connection to the file that the next batch goes into.
+    async fn connection(&mut self, hour: Hour) -> Result<(Part, &mut SqliteConnection), StoreError> {
+        let parting = std::mem::take(&mut self.parting);
+        let is_open = self.open.as_ref().is_some_and(|(part, _)| part.0 == hour) && !parting;
+        if !is_open {
+            let newest = self.last.range(Part(hour, 0)..=Part(hour, u32::MAX)).next_back();
+            let place = newest.map_or(0, |(part, _)| part.1 + u32::from(parting));
+            if let Some((_, connection)) = self.open.take() {
+                // What is in it is on disk; closing only tidies up.
+                let _ = connection.close().await;
+            }
+            let path = file(&self.folder, Part(hour, place));
+            let connection = connect(&path).await?;
+            self.written = std::fs::metadata(&path).map_or(0, |facts| facts.len());
+            self.open = Some((Part(hour, place), connection));
+        }
+        let (part, connection) = self.open.as_mut().ok_or(StoreError::Gone("the journal's file"))?;
+        Ok((*part, connection))
     }
 
     /// Writes a batch into the file of `hour`. Returned means on disk; the number says which batch it was.
-    pub async fn append(&mut self, hour: Hour, batch: &Batch) -> Result<u64, StoreError> {
+    pub(crate) async fn append(&mut self, hour: Hour, batch: &Batch) -> Result<u64, StoreError> {
         let doing = "writing beats into the journal";
-        let connection = match &mut self.open {
-            Some((open, connection)) if *open == hour => connection,
-            _ => {
-                if let Some((_, connection)) = self.open.take() {
-                    // What is in it is on disk; closing only tidies up.
-                    let _ = connection.close().await;
-                }
-                let connection = connect(&file(&self.folder, hour)).await?;
-                &mut self.open.insert((hour, connection)).1
-            }
-        };
+        let (part, connection) = self.connection(hour).await?;
         let blob = pack(batch.lines());
+        let length = blob.len() as u64;
         let written =
             sqlx::query("INSERT INTO batch (lines) VALUES (?)").bind(blob).execute(&mut *connection).await;
         if let Err(error) = written {
@@ -127,26 +162,28 @@ impl Journal {
             self.open = None;
             return Err(StoreError::sql(doing)(error));
         }
+        self.written += length;
         let number = self.next;
         self.next += 1;
-        self.last.insert(hour, number);
+        self.last.insert(part, number);
         Ok(number)
     }
 
-    /// Everything up to batch `folded` is in the books: files that hold nothing else are deleted, except that of
+    /// Everything up to batch `folded` is in the books: files that hold nothing else are deleted, except the newest of
     /// `now`, the running hour.
-    pub async fn discard(&mut self, folded: u64, now: Hour) -> Result<(), StoreError> {
-        let done: Vec<Hour> = self
+    pub(crate) async fn discard(&mut self, folded: u64, now: Hour) -> Result<(), StoreError> {
+        let kept = self.last.range(Part(now, 0)..=Part(now, u32::MAX)).next_back().map(|(part, _)| *part);
+        let done: Vec<Part> = self
             .last
             .iter()
-            .filter(|(hour, last)| **hour != now && **last <= folded)
-            .map(|(hour, _)| *hour)
+            .filter(|(part, last)| Some(**part) != kept && **last <= folded)
+            .map(|(part, _)| *part)
             .collect();
-        for hour in done {
-            if let Some((_, connection)) = self.open.take_if(|(open, _)| *open == hour) {
+        for part in done {
+            if let Some((_, connection)) = self.open.take_if(|(open, _)| *open == part) {
                 let _ = connection.close().await;
             }
-            let path = file(&self.folder, hour);
+            let path = file(&self.folder, part);
             for path in [path.with_extension("sqlite-wal"), path.with_extension("sqlite-shm"), path] {
                 match std::fs::remove_file(&path) {
                     Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
@@ -155,20 +192,21 @@ impl Journal {
                     _ => {}
                 }
             }
-            self.last.remove(&hour);
+            self.last.remove(&part);
         }
         Ok(())
     }
 
     /// Ends the connection.
-    pub async fn close(mut self) {
+    pub(crate) async fn close(mut self) {
         if let Some((_, connection)) = self.open.take() {
             let _ = connection.close().await;
         }
     }
 }
 
-fn pack(lines: &[Line]) -> Vec<u8> {
+/// A batch as bytes.
+pub(crate) fn pack(lines: &[Line]) -> Vec<u8> {
     let mut out = Vec::with_capacity(1 + lines.len() * 34);
     out.push(FORM);
     for line in lines {
@@ -220,7 +258,8 @@ impl Reader<'_> {
     }
 }
 
-fn unpack(blob: &[u8], lines: &mut Vec<Line>) -> Option<()> {
+/// Takes a batch apart; `None` where it is of another form.
+pub(crate) fn unpack(blob: &[u8], lines: &mut Vec<Line>) -> Option<()> {
     let (form, rest) = blob.split_first()?;
     if *form != FORM {
         return None;
@@ -251,4 +290,55 @@ fn unpack(blob: &[u8], lines: &mut Vec<Line>) -> Option<()> {
         });
     }
     Some(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn batch(minute: u32) -> Batch {
+        let mut batch = Batch::default();
+        batch.up(Minute(minute));
+        batch
+    }
+
+    async fn check(folder: &Path, files: &[&str], minutes: &[u32]) {
+        let journal = DiskJournal::open(folder).unwrap();
+        let there: Vec<PathBuf> = journal.last.keys().map(|part| file(folder, *part)).collect();
+        assert_eq!(there, files.iter().map(|name| folder.join(name)).collect::<Vec<_>>());
+        let mut found = Vec::new();
+        journal.replay(|line| found.push(*line)).await.unwrap();
+        assert_eq!(found, minutes.iter().map(|m| Line::Up(Minute(*m))).collect::<Vec<_>>());
+    }
+
+    #[tokio::test]
+    async fn a_large_file_is_followed_by_another_and_goes_when_it_is_folded() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = folder.path();
+        let hour = Hour(500_000);
+        let mut journal = DiskJournal::open(at).unwrap();
+        journal.part_bytes = 0;
+        let first = journal.append(hour, &batch(1)).await.unwrap();
+        journal.part();
+        let second = journal.append(hour, &batch(2)).await.unwrap();
+        journal.append(hour, &batch(3)).await.unwrap();
+        let both = ["journal-500000.sqlite", "journal-500000-1.sqlite"];
+        check(at, &both, &[1, 2, 3]).await;
+        // What is not folded stays, whatever else is.
+        journal.discard(first, hour).await.unwrap();
+        check(at, &both[1..], &[2, 3]).await;
+        journal.discard(second, hour).await.unwrap();
+        check(at, &both[1..], &[2, 3]).await;
+        journal.close().await;
+
+        // After a new start it goes on in the newest file, and a small one is not parted.
+        let mut journal = DiskJournal::open(at).unwrap();
+        journal.part();
+        journal.append(hour, &batch(4)).await.unwrap();
+        check(at, &both[1..], &[2, 3, 4]).await;
+        let next = journal.append(Hour(500_001), &batch(5)).await.unwrap();
+        journal.discard(next, Hour(500_001)).await.unwrap();
+        check(at, &["journal-500001.sqlite"], &[5]).await;
+        journal.close().await;
+    }
 }

@@ -2,7 +2,7 @@
 //! somebody changes either file.
 
 use gangline_guard::{
-    Actor, Freezes, Job, SessionRecord, act,
+    Actor, Began, Factors, Freezes, Job, SessionRecord, act,
     authenticate::session,
     log::{
         Checkpoint, Edge, Entry, Event, Kind, TilePath,
@@ -19,7 +19,7 @@ use gangline_types::{AccountId, GpuId, Hash, KeyId, Label, MachineId, SessionId,
 use gangline_wire::{SigningKey, api::account::Role};
 use zeroize::Zeroizing;
 
-use crate::{Doer, InviteTarget, NewLink, StoreError, sql::Id, sqlite::SqliteStore};
+use crate::{Doer, NewLink, StoreError, sql::Id, sqlite::SqliteStore};
 
 const NOW: UnixSeconds = UnixSeconds(1_795_000_000);
 const OWNER: AccountId = AccountId::from_bytes([1; 16]);
@@ -61,8 +61,10 @@ impl World {
                 account: OWNER,
                 role: Role::Supplier,
                 signed_in_at: NOW,
+                began: Began::Passkey,
             },
             &Freezes::default(),
+            Factors::Two,
         );
         let gpu = on::Gpu { gpu: GPU, machine: MACHINE, account: OWNER };
         let permit = permit::<act::LabelGpu>(&who, gpu, NOW).unwrap();
@@ -143,8 +145,10 @@ async fn what_is_written_is_published_and_holds_together() {
             account: AccountId::from_bytes([9; 16]),
             role: Role::Operator,
             signed_in_at: NOW,
+            began: Began::Passkey,
         },
         &Freezes::default(),
+        Factors::Two,
     );
     let permit = permit::<act::Operate>(&operator, on::Network, NOW).unwrap();
     let opening = world.store.log_opening(&permit, 7).await.unwrap().unwrap();
@@ -167,19 +171,19 @@ async fn what_is_written_is_published_and_holds_together() {
 async fn a_write_that_fails_leaves_no_entry() {
     let world = World::start().await;
     let setup = Actor::job(Job::Setup);
-    let invite = |target| {
-        let permit = permit::<act::Invite>(&setup, on::Network, NOW).unwrap();
+    let new = AccountId::from_bytes([8; 16]);
+    let invite = |account| {
+        let on = on::Invitation { account, role: Role::Operator, name: Label::new("op").unwrap() };
+        let permit = permit::<act::Invite>(&setup, on, NOW).unwrap();
         let link = NewLink {
             id: gangline_types::LinkId::from_bytes([7; 16]),
             secret: Hash([7; 32]),
             expires_at: NOW.plus(9),
         };
-        world.store.invite(permit, target, link)
+        world.store.invite(permit, new, link)
     };
-    assert!(invite(InviteTarget::Known(AccountId::from_bytes([8; 16]))).await.is_err());
-    let name = Label::new("op").unwrap();
-    let account = AccountId::from_bytes([8; 16]);
-    invite(InviteTarget::New { account, name, role: Role::Operator }).await.unwrap();
+    assert!(invite(Some(new)).await.is_err());
+    invite(None).await.unwrap();
     world.integrate().await.unwrap();
     let entries = world.audit(vec![]).await.unwrap();
     let [entry] = &entries[..] else { panic!("{entries:?}") };
@@ -325,18 +329,31 @@ async fn labels_go_back_to_what_they_were_without_one_actor() {
             account: AccountId::from_bytes([9; 16]),
             role: Role::Operator,
             signed_in_at: NOW,
+            began: Began::Passkey,
         },
         &Freezes::default(),
+        Factors::Two,
     );
     let operate = || permit::<act::Operate>(&operator, on::Network, NOW.plus(9)).unwrap();
+    let restore = || {
+        let on = on::Restoration { doer: Doer::Key(stolen), since: NOW };
+        permit::<act::Restore>(&operator, on, NOW.plus(9)).unwrap()
+    };
     let store = &world.store;
     assert_eq!(store.label_changes(&operate(), Doer::Key(stolen), NOW).await.unwrap().len(), 2);
     assert_eq!(store.label_changes(&operate(), Doer::Key(stolen), NOW.plus(6)).await.unwrap(), []);
     let planned = store.restorable_labels(&operate(), Doer::Key(stolen), NOW).await.unwrap();
     assert_eq!(planned.len(), 1);
     assert_eq!((planned[0].before.as_str(), planned[0].after.as_str()), ("y", "hers"));
-    assert_eq!(store.restore_labels(operate(), Doer::Key(stolen), NOW).await.unwrap(), planned);
-    assert_eq!(store.restore_labels(operate(), Doer::Key(stolen), NOW).await.unwrap(), [], "twice is once");
+    let act = store.begin_restore(&restore()).await.unwrap();
+    let some = |after| {
+        let permit = restore();
+        async move { store.restore_some(&permit, act, after, 9, NOW).await.unwrap() }
+    };
+    assert_eq!(some(None).await, (planned, Some(GPU)));
+    assert_eq!(some(Some(GPU)).await, (vec![], None));
+    assert_eq!(some(None).await.0, [], "twice is once");
+    store.complete_restore(restore(), act, 1).await.unwrap();
     let label: String = sqlx::query_scalar("SELECT label FROM gpu").fetch_one(&store.read).await.unwrap();
     assert_eq!(label, "hers");
     world.integrate().await.unwrap();

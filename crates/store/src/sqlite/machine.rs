@@ -5,12 +5,12 @@ use gangline_guard::{
     log::{Event, entry::Change},
     policy::on,
 };
-use gangline_types::{GpuId, Hash, Label, MachineId, Standing, Text, UnixSeconds};
+use gangline_types::{GpuId, Hash, Label, MachineId, Standing, Text};
 use gangline_wire::api::machine::{Inventory, Offer, RegisteredGpu};
 
 use crate::{
-    GpuRow, MachineRow, StoreError,
-    books::machine::{gpu_row, machine_row, says_the_same},
+    GpuRow, StoreError,
+    books::machine::{gpu_row, says_the_same},
     sql::{Columns, Id, json},
     sqlite::SqliteStore,
     sqlite::audit::audit,
@@ -80,7 +80,7 @@ impl SqliteStore {
                         .await
                         .map_err(StoreError::sql(doing))?;
                     if reset {
-                        sqlx::query("UPDATE gpu SET standing = 'unproven', reason = 'It says it is something else than before; that has to be proven.', matrix_mmacs = 0, memory_bytes = 0, proof = NULL, round = round + 1 WHERE id = ?")
+                        sqlx::query("UPDATE gpu SET standing = 'unproven', reason = 'It says it is something else than before; that has to be proven.', matrix_mmacs = 0, memory_bytes = 0, proof = NULL, shown_as = NULL, round = round + 1 WHERE id = ?")
                             .bind(gpu.blob())
                             .execute(&mut *tx)
                             .await
@@ -227,46 +227,6 @@ impl SqliteStore {
             .fetch_all(&self.read)
             .await
             .map_err(StoreError::sql("listing a machine's GPUs"))?;
-        rows.iter().map(gpu_row).collect()
-    }
-
-    /// The account's machines, newest first, at most 500.
-    pub async fn machines_of(
-        &self,
-        permit: &Permit<act::ReadAccount>,
-    ) -> Result<Vec<MachineRow>, StoreError> {
-        let rows =
-            sqlx::query("SELECT * FROM machine WHERE account = ? ORDER BY joined_at DESC, id LIMIT 500")
-                .bind(permit.on().account.blob())
-                .fetch_all(&self.read)
-                .await
-                .map_err(StoreError::sql("listing machines"))?;
-        rows.iter().map(machine_row).collect()
-    }
-
-    /// Machines that have not left, and how many of them have a GPU that beat since `since`.
-    pub async fn machine_counts(
-        &self,
-        _: &Permit<act::Operate>,
-        since: UnixSeconds,
-    ) -> Result<(u64, u64), StoreError> {
-        let row = sqlx::query(
-            "SELECT count(*) AS machines, coalesce(sum(EXISTS (SELECT 1 FROM gpu g WHERE g.machine = m.id AND g.beat_at >= ?)), 0) AS connected FROM machine m WHERE m.left_at IS NULL",
-        )
-        .bind(since.0 as i64)
-        .fetch_one(&self.read)
-        .await
-        .map_err(StoreError::sql("counting machines"))?;
-        Ok((row.int("machines")?, row.int("connected")?))
-    }
-
-    /// GPUs of the account's machines, at most 1,000.
-    pub async fn gpus_of(&self, permit: &Permit<act::ReadAccount>) -> Result<Vec<GpuRow>, StoreError> {
-        let rows = sqlx::query("SELECT g.*, m.account FROM gpu g JOIN machine m ON m.id = g.machine WHERE m.account = ? ORDER BY g.id LIMIT 1000")
-            .bind(permit.on().account.blob())
-            .fetch_all(&self.read)
-            .await
-            .map_err(StoreError::sql("listing GPUs"))?;
         rows.iter().map(gpu_row).collect()
     }
 

@@ -3,48 +3,80 @@
 
 use std::collections::HashMap;
 
+use futures_util::TryStreamExt;
+
 use gangline_guard::{Permit, act};
+use gangline_rules::uptime::CONNECTED_SECONDS;
 use gangline_types::{
-    GpuId, UnixSeconds,
+    GpuId, Hour, UnixSeconds,
     public::{NetworkTotals, PublicGpu, PublicSeason},
 };
 
+use sqlx::sqlite::SqliteRow;
+
 use crate::{
     EntryGroup, Projected, StoreError, TOLD_MAX,
-    books::project::{CONNECTED_SECONDS, flags_of, is_news, public_gpu, public_proof, transcript_of},
+    books::project::{flags_of, is_news, public_gpu, public_proof, transcript_of},
     sql::{Columns, Id, json, packed, word},
-    sqlite::{SqliteStore, snapshot::write_group},
+    sqlite::{SqliteStore, handed::Taken, snapshot::write_group},
 };
 
-/// How far back uptime can still change: the late window and an hour.
-const HOURS_THAT_CHANGE: u32 = 8;
 /// Minutes of the curve of connected GPUs that are kept: a day.
 const CURVE_MINUTES: u32 = 24 * 60;
 /// GPUs that one look takes on: some tenths of a second of work.
 const GPUS_AT_ONCE: usize = 5_000;
+/// GPUs whose last beat one look compares with what the projection shows.
+const LOOKED_AT_ONCE: usize = 50_000;
 /// Ids that one statement is asked about.
 const IDS_AT_ONCE: usize = 1_000;
 /// Hours of uptime that one statement writes.
 const HOURS_AT_ONCE: usize = 5_000;
 
+/// Late hours that one look takes on.
+const OLDER_AT_ONCE: i64 = 100_000;
+
 /// Names of what is followed: the last rewritten GPU's place, the second of the last look, the number of looks.
 const REWRITTEN: &str = "rewritten";
 const LOOKED: &str = "looked_at";
 const LOOKS: &str = "looks";
+/// The moment up to which the beats in the books were looked at.
+const BEATS: &str = "beats_until";
 /// The last late hour's place.
 const OLDER: &str = "older";
 
 impl SqliteStore {
     /// Brings the public projection nearer to the books.
-    pub async fn project(&self, permit: &Permit<act::Project>) -> Result<Projected, StoreError> {
+    pub async fn project(
+        &self,
+        permit: &Permit<act::Project>,
+        beats_until: UnixSeconds,
+    ) -> Result<Projected, StoreError> {
         let doing = "filling the public projection";
         let now = permit.at();
+        let beats_until = beats_until.min(now);
         let mut tx = self.public_write.begin().await.map_err(StoreError::sql(doing))?;
         let looked_at = UnixSeconds(followed(&mut tx, LOOKED).await? as u64);
         let rewritten = self.rewritten(followed(&mut tx, REWRITTEN).await?).await?;
         let mut ids = rewritten.gpus;
-        let (came_or_went, all) = self.came_or_went(&mut tx, looked_at, now).await?;
-        ids.extend(came_or_went);
+        ids.extend(self.turned.take(beats_until, GPUS_AT_ONCE));
+        let beats_after = UnixSeconds(followed(&mut tx, BEATS).await? as u64);
+        let begun = self.sweep.lock().unwrap_or_else(|e| e.into_inner()).take();
+        // Beats of before this moment were all looked at: nobody came or went since.
+        let sweep =
+            begun.or_else(|| (beats_until > beats_after).then(|| Sweep::new(beats_after, beats_until)));
+        let (mut swept, mut left) = (None, None);
+        if sweep.is_none() && beats_until < beats_after {
+            // The clock was set back: what is looked at next begins there.
+            swept = Some(beats_until);
+        }
+        if let Some(mut sweep) = sweep {
+            let ended = self.came_or_went(&mut tx, &mut sweep, &mut ids).await?;
+            if ended {
+                swept = Some(sweep.until);
+            } else {
+                left = Some(sweep);
+            }
+        }
         ids.sort_unstable();
         ids.dedup();
 
@@ -52,7 +84,7 @@ impl SqliteStore {
         let mut changed = Vec::new();
         for some in ids.chunks(IDS_AT_ONCE) {
             let before = public_rows(&mut tx, some).await?;
-            let mut now_so = self.public_gpus(some, now).await?;
+            let mut now_so = self.public_gpus(some, beats_until).await?;
             now_so.retain(|gpu| before.get(&gpu.id) != Some(gpu));
             write_gpus(&mut tx, &now_so, look).await?;
             for gpu in now_so {
@@ -62,12 +94,23 @@ impl SqliteStore {
                 }
             }
         }
-        self.project_uptime(&mut tx, looked_at, now).await?;
-        let from = gangline_types::Hour(now.minute().hour().0.saturating_sub(HOURS_THAT_CHANGE));
-        self.project_chains(&mut tx, looked_at, from).await?;
+        let older = self.project_older(&mut tx).await?;
+        let folded = match self.folded.take(now, u64::MAX) {
+            Taken::Some(mut hours) => {
+                // Neighbours in the projection together: a statement touches few pages of it.
+                hours.sort_unstable();
+                hours.dedup();
+                Folded::These(hours)
+            }
+            Taken::Wait => Folded::These(Vec::new()),
+            Taken::Unknown => Folded::Since(looked_at),
+        };
+        self.project_uptime(&mut tx, &folded, now, &older).await?;
+        self.project_chains(&mut tx, &folded, now, &older).await?;
         self.project_proofs(&mut tx).await?;
-        self.project_epochs(&mut tx).await?;
+        let more_epochs = self.project_epochs(&mut tx).await?;
         self.project_calibrations(&mut tx).await?;
+        self.project_appeals(&mut tx).await?;
         let more_snapshots = self.project_snapshots(&mut tx).await?;
         let totals = counted_totals(&mut tx, now).await?;
         sqlx::query(
@@ -91,11 +134,22 @@ impl SqliteStore {
             .map_err(StoreError::sql(doing))?;
         follow(&mut tx, REWRITTEN, rewritten.last).await?;
         follow(&mut tx, LOOKS, look).await?;
-        if all {
-            follow(&mut tx, LOOKED, now.0 as i64).await?;
+        follow(&mut tx, LOOKED, now.0 as i64).await?;
+        if let Some(until) = swept {
+            follow(&mut tx, BEATS, until.0 as i64).await?;
         }
         tx.commit().await.map_err(StoreError::sql(doing))?;
-        Ok(Projected { totals, changed, more: rewritten.more || !all || more_snapshots })
+        let more_older = older.last - older.after >= OLDER_AT_ONCE;
+        let more = rewritten.more
+            || left.is_some()
+            || self.turned.more()
+            || more_snapshots
+            || more_epochs
+            || more_older;
+        self.opened.taken();
+        self.folded.taken();
+        *self.sweep.lock().unwrap_or_else(|e| e.into_inner()) = left;
+        Ok(Projected { totals, changed, more })
     }
 
     /// GPUs of which something public was rewritten after `after`.
@@ -111,55 +165,62 @@ impl SqliteStore {
         Ok(Rewritten { more: gpus.len() == GPUS_AT_ONCE, gpus, last })
     }
 
-    /// GPUs that connected or fell silent since the last look, as far as the projection does not show it yet; and
-    /// whether these are all.
+    /// Goes on with a sweep, and adds to `found` those whom the projection does not show as they are; whether everybody was
+    /// looked at.
     async fn came_or_went(
         &self,
         tx: &mut sqlx::SqliteConnection,
-        looked_at: UnixSeconds,
-        now: UnixSeconds,
-    ) -> Result<(Vec<GpuId>, bool), StoreError> {
+        sweep: &mut Sweep,
+        found: &mut Vec<GpuId>,
+    ) -> Result<bool, StoreError> {
         let doing = "listing who came and who went";
-        // A beat may have been committed with a second that had passed by then.
-        let since = looked_at.0.saturating_sub(2);
-        let (silent_since, silent_at) =
-            (since.saturating_sub(CONNECTED_SECONDS), now.0.saturating_sub(CONNECTED_SECONDS));
-        let beat = sqlx::query("SELECT id FROM gpu WHERE beat_at >= ? AND beat_at > 0 AND beat_at >= ?")
-            .bind(since as i64)
-            .bind(silent_at as i64)
-            .fetch_all(&self.read)
-            .await
-            .map_err(StoreError::sql(doing))?;
-        let fell_silent =
-            sqlx::query("SELECT id FROM gpu WHERE beat_at >= ? AND beat_at < ? AND beat_at > 0")
-                .bind(silent_since as i64)
-                .bind(silent_at as i64)
+        let enough = found.len() + GPUS_AT_ONCE;
+        for _ in 0..LOOKED_AT_ONCE / IDS_AT_ONCE {
+            let (shown, until) = if sweep.silent {
+                (1i64, sweep.until.0.saturating_sub(CONNECTED_SECONDS).saturating_sub(1))
+            } else {
+                (0, sweep.until.0)
+            };
+            let rows = sqlx::query("SELECT id, beat_at FROM gpu WHERE (beat_at, id) > (?1, ?2) AND beat_at <= ?3 ORDER BY beat_at, id LIMIT ?4")
+                .bind(sweep.beat_at as i64)
+                .bind(sweep.gpu.blob())
+                .bind(until as i64)
+                .bind(IDS_AT_ONCE as i64)
                 .fetch_all(&self.read)
                 .await
                 .map_err(StoreError::sql(doing))?;
-        let mut found: Vec<GpuId> = Vec::new();
-        for (rows, shown) in [(beat, 0i64), (fell_silent, 1)] {
             let ids: Vec<GpuId> = rows.iter().map(|r| r.id("id")).collect::<Result<_, _>>()?;
-            for some in ids.chunks(IDS_AT_ONCE) {
-                let shown_so = sqlx::query("WITH RECURSIVE n (i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE (i + 1) * 16 < length(?1)) SELECT g.id FROM n CROSS JOIN gpu g ON g.id = substr(?1, 1 + 16 * n.i, 16) WHERE g.flags & 1 = ?2")
-                    .bind(packed(some))
-                    .bind(shown)
-                    .fetch_all(&mut *tx)
-                    .await
-                    .map_err(StoreError::sql(doing))?;
-                for row in &shown_so {
-                    found.push(row.id("id")?);
+            let shown_so = sqlx::query("WITH RECURSIVE n (i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE (i + 1) * 16 < length(?1)) SELECT g.id FROM n CROSS JOIN gpu g ON g.id = substr(?1, 1 + 16 * n.i, 16) WHERE g.flags & 1 = ?2")
+                .bind(packed(&ids))
+                .bind(shown)
+                .fetch_all(&mut *tx)
+                .await
+                .map_err(StoreError::sql(doing))?;
+            for row in &shown_so {
+                found.push(row.id("id")?);
+            }
+            if let Some(last) = rows.last() {
+                (sweep.beat_at, sweep.gpu) = (last.int("beat_at")?, last.id("id")?);
+            }
+            if rows.len() < IDS_AT_ONCE {
+                if sweep.silent {
+                    return Ok(true);
                 }
-                if found.len() >= GPUS_AT_ONCE {
-                    return Ok((found, false));
-                }
+                sweep.turn_to_the_silent();
+            }
+            if found.len() >= enough {
+                break;
             }
         }
-        Ok((found, true))
+        Ok(false)
     }
 
-    /// These GPUs as the public may see them now, in no order.
-    async fn public_gpus(&self, ids: &[GpuId], now: UnixSeconds) -> Result<Vec<PublicGpu>, StoreError> {
+    /// These GPUs as the public may see them now, in no order, with everybody's beats up to a moment.
+    async fn public_gpus(
+        &self,
+        ids: &[GpuId],
+        beats_until: UnixSeconds,
+    ) -> Result<Vec<PublicGpu>, StoreError> {
         let rows = sqlx::query(
             "WITH RECURSIVE n (i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE (i + 1) * 16 < length(?1)) SELECT g.*, m.account, m.paused, m.left_at, m.simulated, EXISTS (SELECT 1 FROM cluster c WHERE c.gpu = g.id AND c.state IN ('requested', 'starting', 'running', 'releasing')) AS hired FROM n CROSS JOIN gpu g ON g.id = substr(?1, 1 + 16 * n.i, 16) CROSS JOIN machine m ON m.id = g.machine",
         )
@@ -167,42 +228,71 @@ impl SqliteStore {
         .fetch_all(&self.read)
         .await
         .map_err(StoreError::sql("reading GPUs for the public projection"))?;
-        rows.iter().map(|row| public_gpu(row, now)).collect()
+        rows.iter().map(|row| public_gpu(row, self.turned.known_until(row.id("id")?, beats_until))).collect()
     }
 
-    /// Copies the running hour and the one before of machines that were heard of since the last look, and the older
-    /// hours of which beats came late.
+    /// Which late hours this look takes on.
+    async fn project_older(&self, tx: &mut sqlx::SqliteConnection) -> Result<Older, StoreError> {
+        let after = followed(tx, OLDER).await?;
+        let last: i64 = sqlx::query_scalar("SELECT coalesce(max(seq), ?1) FROM (SELECT seq FROM uptime_older WHERE seq > ?1 ORDER BY seq LIMIT ?2)")
+            .bind(after)
+            .bind(OLDER_AT_ONCE)
+            .fetch_one(&self.read)
+            .await
+            .map_err(StoreError::sql("listing late hours"))?;
+        if last > after {
+            follow(tx, OLDER, last).await?;
+        }
+        Ok(Older { after, last })
+    }
+
+    /// Copies the hours that were folded, and the older hours of which beats came late.
     async fn project_uptime(
         &self,
         tx: &mut sqlx::SqliteConnection,
-        looked_at: UnixSeconds,
+        folded: &Folded,
         now: UnixSeconds,
+        older: &Older,
     ) -> Result<(), StoreError> {
         let doing = "copying uptime to the public projection";
-        let from = looked_at.min(now).minute().hour().0.saturating_sub(1);
-        let mut rows = sqlx::query("SELECT u.gpu, u.hour, u.bits, u.late, u.unchained FROM machine m CROSS JOIN gpu g ON g.machine = m.id CROSS JOIN uptime u ON u.gpu = g.id AND u.hour >= ? WHERE m.seen_at >= ?")
-            .bind(from as i64)
-            .bind(looked_at.0.saturating_sub(2) as i64)
-            .fetch_all(&self.read)
-            .await
-            .map_err(StoreError::sql(doing))?;
-        let after = followed(tx, OLDER).await?;
-        let older = sqlx::query("SELECT o.seq, u.gpu, u.hour, u.bits, u.late, u.unchained FROM uptime_older o CROSS JOIN uptime u ON u.gpu = o.gpu AND u.hour = o.hour WHERE o.seq > ? ORDER BY o.seq")
-            .bind(after)
-            .fetch_all(&self.read)
-            .await
-            .map_err(StoreError::sql(doing))?;
-        if let Some(last) = older.last() {
-            follow(tx, OLDER, last.int("seq")? as i64).await?;
-        }
-        rows.extend(older);
-        for some in rows.chunks(HOURS_AT_ONCE) {
-            let mut gpus = Vec::with_capacity(some.len());
-            let mut parts = Vec::with_capacity(some.len());
-            for row in some {
-                gpus.push(row.id::<GpuId>("gpu")?);
-                parts.push((row.int("hour")?, row.int("bits")?, row.int("late")?, row.int("unchained")?));
+        let mut hours = Vec::new();
+        match folded {
+            Folded::These(these) => {
+                for some in these.chunks(HOURS_AT_ONCE) {
+                    let (gpus, numbers) = gpus_and_hours(some);
+                    let mut rows = sqlx::query("SELECT u.gpu, u.hour, u.bits, u.late, u.unchained FROM json_each(?2) j CROSS JOIN uptime u ON u.gpu = substr(?1, 1 + 16 * j.key, 16) AND u.hour = j.value")
+                        .bind(gpus)
+                        .bind(numbers)
+                        .fetch(&self.read);
+                    while let Some(row) = rows.try_next().await.map_err(StoreError::sql(doing))? {
+                        hours.push(hour_of(&row)?);
+                    }
+                }
             }
+            Folded::Since(looked_at) => {
+                let mut rows = sqlx::query("SELECT u.gpu, u.hour, u.bits, u.late, u.unchained FROM machine m CROSS JOIN gpu g ON g.machine = m.id CROSS JOIN uptime u ON u.gpu = g.id AND u.hour >= ? WHERE m.seen_at >= ?")
+                    .bind(i64::from(hour_before(*looked_at, now).0))
+                    .bind(looked_at.0.saturating_sub(2) as i64)
+                    .fetch(&self.read);
+                while let Some(row) = rows.try_next().await.map_err(StoreError::sql(doing))? {
+                    hours.push(hour_of(&row)?);
+                }
+            }
+        }
+        let mut rows = sqlx::query("SELECT u.gpu, u.hour, u.bits, u.late, u.unchained FROM uptime_older o CROSS JOIN uptime u ON u.gpu = o.gpu AND u.hour = o.hour WHERE o.seq > ? AND o.seq <= ?")
+            .bind(older.after)
+            .bind(older.last)
+            .fetch(&self.read);
+        while let Some(row) = rows.try_next().await.map_err(StoreError::sql(doing))? {
+            hours.push(hour_of(&row)?);
+        }
+        drop(rows);
+        // Neighbours in the projection together: a statement touches few pages of it.
+        hours.sort_unstable();
+        hours.dedup();
+        for some in hours.chunks(HOURS_AT_ONCE) {
+            let gpus: Vec<GpuId> = some.iter().map(|(gpu, _)| *gpu).collect();
+            let parts: Vec<[u64; 4]> = some.iter().map(|(_, parts)| *parts).collect();
             sqlx::query("INSERT INTO uptime (gpu, hour, bits, late, unchained) SELECT substr(?1, 1 + 16 * j.key, 16), j.value ->> 0, j.value ->> 1, j.value ->> 2, j.value ->> 3 FROM json_each(?2) j WHERE true ON CONFLICT (gpu, hour) DO UPDATE SET bits = excluded.bits, late = excluded.late, unchained = excluded.unchained WHERE bits <> excluded.bits OR unchained <> excluded.unchained")
                 .bind(packed(&gpus))
                 .bind(json(&parts))
@@ -257,7 +347,7 @@ impl SqliteStore {
             .await
             .map_err(StoreError::sql(doing))?;
         let rows = sqlx::query(
-            "SELECT period, head FROM snapshot WHERE season = ? AND period > ? ORDER BY period LIMIT 2",
+            "SELECT period, head, runs FROM snapshot WHERE season = ? AND period > ? ORDER BY period LIMIT 2",
         )
         .bind(number)
         .bind(last)
@@ -266,31 +356,89 @@ impl SqliteStore {
         .map_err(StoreError::sql(doing))?;
         let Some(row) = rows.first() else { return Ok(false) };
         let period = row.int("period")? as i64;
-        sqlx::query("INSERT INTO snapshot (season, period, row) VALUES (?, ?, ?)")
+        sqlx::query("INSERT INTO snapshot (season, period, row, runs) VALUES (?, ?, ?, ?)")
             .bind(number)
             .bind(period)
             .bind(row.text("head")?)
+            .bind(row.bytes("runs")?)
             .execute(&mut *tx)
             .await
             .map_err(StoreError::sql(doing))?;
-        let groups = sqlx::query(
-            "SELECT first, hash, records FROM entries WHERE season = ? AND period = ? ORDER BY first",
-        )
-        .bind(number)
-        .bind(period)
-        .fetch_all(&self.read)
-        .await
-        .map_err(StoreError::sql(doing))?;
-        for row in groups {
-            let group = EntryGroup {
-                first: row.id("first")?,
-                hash: row.hash("hash")?,
-                records: row.bytes("records")?,
-            };
+        let groups =
+            sqlx::query("SELECT first, records FROM entries WHERE season = ? AND period = ? ORDER BY first")
+                .bind(number)
+                .bind(period)
+                .fetch_all(&self.read)
+                .await
+                .map_err(StoreError::sql(doing))?;
+        let kept = groups
+            .iter()
+            .map(|row| Ok(EntryGroup { first: row.id("first")?, records: row.bytes("records")? }));
+        let mut groups = kept.collect::<Result<Vec<_>, StoreError>>()?;
+        if groups.is_empty() {
+            // A projection that is filled anew.
+            groups = self.old_groups(season.number, period as u32).await?;
+        }
+        for group in groups {
             write_group(&mut *tx, season.number, period as u32, &group, doing).await?;
         }
         Ok(rows.len() > 1)
     }
+}
+
+/// A walk over everybody whose beats up to a moment may have made them connected, and then over those who may have fallen
+/// silent, in the order of their last beats. It goes on at the next look where it ended.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Sweep {
+    since: u64,
+    until: UnixSeconds,
+    silent: bool,
+    beat_at: u64,
+    gpu: GpuId,
+}
+
+impl Sweep {
+    fn new(after: UnixSeconds, until: UnixSeconds) -> Self {
+        // A beat may have been committed with a second that had passed by then.
+        let since = after.0.saturating_sub(2);
+        let first = since.max(until.0.saturating_sub(CONNECTED_SECONDS)).max(1);
+        Self { since, until, silent: false, beat_at: first - 1, gpu: GpuId::from_bytes([0xff; 16]) }
+    }
+    fn turn_to_the_silent(&mut self) {
+        let first = self.since.saturating_sub(CONNECTED_SECONDS).max(1);
+        *self = Self { silent: true, beat_at: first - 1, gpu: GpuId::from_bytes([0xff; 16]), ..*self };
+    }
+}
+
+/// What was folded and is not in the projection.
+pub(super) enum Folded {
+    /// These hours.
+    These(Vec<(GpuId, Hour)>),
+    /// Those of machines that were heard of since this look, of the running hour and the one before: all that is known at the
+    /// start.
+    Since(UnixSeconds),
+}
+
+/// As statements take them.
+pub(super) fn gpus_and_hours(rows: &[(GpuId, Hour)]) -> (Vec<u8>, String) {
+    let gpus: Vec<GpuId> = rows.iter().map(|(gpu, _)| *gpu).collect();
+    (packed(&gpus), json(&rows.iter().map(|(_, hour)| hour.0).collect::<Vec<_>>()))
+}
+
+/// Late hours: the places in their list after the first and up to the last.
+pub(super) struct Older {
+    pub after: i64,
+    pub last: i64,
+}
+
+/// The first hour that was not over for long when the projection looked last: beats that came since may be of it.
+pub(super) fn hour_before(looked_at: UnixSeconds, now: UnixSeconds) -> Hour {
+    Hour(looked_at.min(now).minute().hour().0.saturating_sub(1))
+}
+
+/// A GPU's hour as it is copied: the hour, its minutes, those that came late and those without a chain.
+fn hour_of(row: &SqliteRow) -> Result<(GpuId, [u64; 4]), StoreError> {
+    Ok((row.id("gpu")?, [row.int("hour")?, row.int("bits")?, row.int("late")?, row.int("unchained")?]))
 }
 
 /// GPUs of which something was rewritten.
@@ -303,7 +451,7 @@ struct Rewritten {
 }
 
 /// How far the projection has come with something.
-async fn followed(tx: &mut sqlx::SqliteConnection, what: &'static str) -> Result<i64, StoreError> {
+pub(super) async fn followed(tx: &mut sqlx::SqliteConnection, what: &'static str) -> Result<i64, StoreError> {
     let seq: Option<i64> = sqlx::query_scalar("SELECT seq FROM followed WHERE what = ?")
         .bind(what)
         .fetch_optional(tx)
@@ -312,7 +460,11 @@ async fn followed(tx: &mut sqlx::SqliteConnection, what: &'static str) -> Result
     Ok(seq.unwrap_or(0))
 }
 
-async fn follow(tx: &mut sqlx::SqliteConnection, what: &'static str, seq: i64) -> Result<(), StoreError> {
+pub(super) async fn follow(
+    tx: &mut sqlx::SqliteConnection,
+    what: &'static str,
+    seq: i64,
+) -> Result<(), StoreError> {
     sqlx::query(
         "INSERT INTO followed (what, seq) VALUES (?, ?) ON CONFLICT (what) DO UPDATE SET seq = excluded.seq",
     )

@@ -1,13 +1,7 @@
 //! The explorer's reads. This type holds one pool: read-only, on the file of the public projection. It
 //! has no way to reach anything else.
 
-use std::collections::BTreeMap;
-
-use gangline_rules::{
-    groups::GROUP,
-    months::{self, month_of},
-    snapshot::Paths,
-};
+use gangline_rules::{groups::GROUP, months::month_of};
 use gangline_types::{
     GpuId, Hour, Minute, ProofId, Standing, Text,
     public::{
@@ -23,9 +17,12 @@ use sqlx::SqlitePool;
 
 use crate::{
     ModelRow, StoreError,
-    books::public::{day_before, fill, like, unpacked},
+    books::public::{
+        AFTER_ALL, bounds, by_run, day_before, fill, grouped, groups_of, like, lines_of_run, runs_of,
+        unpacked,
+    },
     sql::{Columns, Id, json, packed},
-    sqlite::months::hour_row,
+    sqlite::months::merged,
 };
 
 /// GPUs or snapshots in a page unless asked otherwise.
@@ -67,14 +64,15 @@ impl SqlitePublic {
     pub async fn gpus(&self, query: &GpusQuery) -> Result<GpuPage, StoreError> {
         let limit = query.limit.unwrap_or(PAGE).clamp(1, PAGE_MAX);
         let text: String = query.q.as_deref().unwrap_or("").trim().chars().take(128).collect();
-        // Below every id, so that one statement serves the first page and the others.
-        let after = query.after.map(|g| g.blob()).unwrap_or_default();
         let mut gpus = if text.is_empty() {
-            self.in_order(&after, query.standing, None, limit).await?
+            self.in_order(bounds(query.after, None), query.standing, limit).await?
         } else {
+            // Below every id, so that one statement serves the first page and the others.
+            let after = query.after.map(|g| g.blob()).unwrap_or_default();
             let mut found = self.of_models(&text, &after, query.standing, limit).await?;
             if let Some(range) = GpuId::range_of_prefix(&text.to_ascii_lowercase()) {
-                found.extend(self.in_order(&after, query.standing, Some(range), limit).await?);
+                let within = bounds(query.after, Some(range));
+                found.extend(self.in_order(within, query.standing, limit).await?);
                 found.sort_by_key(|gpu| gpu.id);
                 found.dedup_by_key(|gpu| gpu.id);
             }
@@ -87,26 +85,21 @@ impl SqlitePublic {
         Ok(GpuPage { gpus, next })
     }
 
-    /// One more than `limit` GPUs after `after`, within a range of ids.
+    /// One more than `limit` GPUs from `first` to `last`.
     async fn in_order(
         &self,
-        after: &[u8],
+        (first, last): (GpuId, GpuId),
         standing: Option<Standing>,
-        range: Option<(GpuId, GpuId)>,
         limit: u32,
     ) -> Result<Vec<PublicGpu>, StoreError> {
-        let (first, last) = range.unwrap_or((GpuId::from_bytes([0; 16]), GpuId::from_bytes([255; 16])));
         // One statement a way to look, so that each has an index of its own to walk along.
         let statement = match standing {
-            None => sqlx::query(
-                "SELECT row FROM gpu WHERE id > ?1 AND id >= ?2 AND id <= ?3 ORDER BY id LIMIT ?4",
-            ),
+            None => sqlx::query("SELECT row FROM gpu WHERE id >= ?1 AND id <= ?2 ORDER BY id LIMIT ?3"),
             Some(_) => sqlx::query(
-                "SELECT row FROM gpu WHERE standing = ?5 AND id > ?1 AND id >= ?2 AND id <= ?3 ORDER BY id LIMIT ?4",
+                "SELECT row FROM gpu WHERE standing = ?4 AND id >= ?1 AND id <= ?2 ORDER BY id LIMIT ?3",
             ),
         };
-        let mut statement =
-            statement.bind(after.to_vec()).bind(first.blob()).bind(last.blob()).bind(limit as i64 + 1);
+        let mut statement = statement.bind(first.blob()).bind(last.blob()).bind(limit as i64 + 1);
         if let Some(standing) = standing {
             statement = statement.bind(standing.as_str());
         }
@@ -190,7 +183,7 @@ impl SqlitePublic {
             .fetch_all(&self.pool)
             .await
             .map_err(failed)?;
-        let shares = sqlx::query("WITH RECURSIVE n (i) AS (SELECT 0 WHERE length(?1) > 0 UNION ALL SELECT i + 1 FROM n WHERE (i + 1) * 16 < length(?1)) SELECT s.gpu, s.share FROM n CROSS JOIN season_share s ON s.season = (SELECT max(number) FROM season) AND s.gpu = substr(?1, 1 + 16 * n.i, 16)")
+        let shares = sqlx::query("WITH RECURSIVE n (i) AS (SELECT 0 WHERE length(?1) > 0 UNION ALL SELECT i + 1 FROM n WHERE (i + 1) * 16 < length(?1)) SELECT s.gpu, s.share, s.held FROM n CROSS JOIN season_share s ON s.season = (SELECT max(number) FROM season) AND s.gpu = substr(?1, 1 + 16 * n.i, 16)")
             .bind(packed(&ids))
             .fetch_all(&self.pool)
             .await
@@ -208,7 +201,6 @@ impl SqlitePublic {
             .fetch_all(&self.pool)
             .await
             .map_err(failed)?;
-        let recent = rows.iter().map(hour_row).collect::<Result<Vec<_>, _>>()?;
         let months = sqlx::query(
             "SELECT month, days FROM uptime_month WHERE gpu = ? AND month >= ? AND month <= ? ORDER BY month",
         )
@@ -218,18 +210,7 @@ impl SqlitePublic {
         .fetch_all(&self.pool)
         .await
         .map_err(failed)?;
-        // An hour may be packed and come again with a late beat: it is one hour.
-        let mut hours: BTreeMap<Hour, PublicUptime> = BTreeMap::new();
-        for row in &months {
-            let days = months::unpack(row.int("month")? as u32, &row.bytes("days")?)
-                .ok_or_else(|| StoreError::Malformed("a month of uptime".into()))?;
-            for hour in days.iter().flat_map(|day| day.hours().collect::<Vec<_>>()) {
-                merge(&mut hours, hour);
-            }
-        }
-        for hour in recent {
-            merge(&mut hours, hour);
-        }
+        let hours = merged(&months, &rows)?;
         Ok(hours
             .into_values()
             .filter(|hour| (from..to).contains(&hour.hour))
@@ -320,6 +301,22 @@ impl SqlitePublic {
         limit: u32,
     ) -> Result<Vec<PublicEntry>, StoreError> {
         let limit = limit.clamp(1, ENTRIES_MAX + 1) as usize;
+        if let Some(sums) = self.packed(season, period).await? {
+            // The least id after `after`, so that what is told already is not told again.
+            let mut first = after.map(|gpu| [gpu.blob(), vec![0]].concat()).unwrap_or_default();
+            let mut entries = Vec::new();
+            loop {
+                let rows = limit / GROUP + 2;
+                let range = (first, AFTER_ALL.to_vec());
+                let (some, is_all) = self.old_entries(season, period, &sums, range, rows).await?;
+                entries.extend(some.entries);
+                if is_all || entries.len() >= limit {
+                    entries.truncate(limit);
+                    return Ok(entries);
+                }
+                first = some.through;
+            }
+        }
         // The group that `after` is in may go on beyond it; so one more group than the limit fills.
         let rows = sqlx::query("SELECT records FROM entries WHERE season = ?1 AND period = ?2 AND first >= coalesce((SELECT max(first) FROM entries WHERE season = ?1 AND period = ?2 AND first <= ?3), x'') ORDER BY first LIMIT ?4")
             .bind(season as i64)
@@ -344,42 +341,43 @@ impl SqlitePublic {
         season: u32,
         period: u32,
         gpus: &[GpuId],
+        limit: usize,
     ) -> Result<Vec<(PublicEntry, InclusionProof)>, StoreError> {
-        let Some(head) = self.snapshot(season, period).await? else { return Ok(Vec::new()) };
-        let rows =
-            sqlx::query("SELECT first, hash FROM entries WHERE season = ? AND period = ? ORDER BY first")
+        let row = sqlx::query("SELECT row, runs FROM snapshot WHERE season = ?1 AND period = ?2")
+            .bind(season as i64)
+            .bind(period as i64)
+            .fetch_optional(&self.pool)
+            .await
+            .map_err(failed)?;
+        let Some(row) = row else { return Ok(Vec::new()) };
+        let (head, runs): (PublicSnapshot, _) = (row.json("row")?, runs_of(&row.bytes("runs")?)?);
+        let packed = self.packed(season, period).await?;
+        let mut lines = Vec::new();
+        for (run, gpus) in by_run(&runs, gpus) {
+            let first = runs[run].first.blob();
+            let end = runs.get(run + 1).map_or(AFTER_ALL.to_vec(), |next| next.first.blob());
+            if let Some(sums) = &packed {
+                let (some, _) = self.old_entries(season, period, sums, (first, end), usize::MAX >> 1).await?;
+                lines.extend(lines_of_run(&runs, run, &grouped(&some.entries), head.gpus, gpus)?);
+                if lines.len() >= limit {
+                    break;
+                }
+                continue;
+            }
+            let rows = sqlx::query("SELECT first, records FROM entries WHERE season = ?1 AND period = ?2 AND first >= ?3 AND first < ?4 ORDER BY first")
                 .bind(season as i64)
                 .bind(period as i64)
+                .bind(first)
+                .bind(end)
                 .fetch_all(&self.pool)
                 .await
                 .map_err(failed)?;
-        let firsts: Vec<GpuId> = rows.iter().map(|r| r.id("first")).collect::<Result<_, _>>()?;
-        let hashes = rows.iter().map(|r| r.hash("hash")).collect::<Result<Vec<_>, _>>()?;
-        let paths = Paths::new(hashes, head.gpus);
-        let mut lines = Vec::new();
-        let mut held: Option<(usize, Vec<u8>, Vec<PublicEntry>)> = None;
-        for gpu in gpus {
-            // Where it would be, if it is there at all.
-            let Some(group) = firsts.partition_point(|first| first <= gpu).checked_sub(1) else { continue };
-            if held.as_ref().is_none_or(|(at, ..)| *at != group) {
-                let row =
-                    sqlx::query("SELECT records FROM entries WHERE season = ? AND period = ? AND first = ?")
-                        .bind(season as i64)
-                        .bind(period as i64)
-                        .bind(firsts[group].blob())
-                        .fetch_one(&self.pool)
-                        .await
-                        .map_err(failed)?;
-                let records = row.bytes("records")?;
-                let entries = unpacked(&records)?;
-                held = Some((group, records, entries));
-            }
-            let Some((_, records, entries)) = &held else { continue };
-            let Some(offset) = entries.iter().position(|entry| entry.gpu == *gpu) else { continue };
-            if let Some(inclusion) = paths.inclusion(records, group, offset) {
-                lines.push((entries[offset].clone(), inclusion));
+            lines.extend(lines_of_run(&runs, run, &groups_of(&rows)?, head.gpus, gpus)?);
+            if lines.len() >= limit {
+                break;
             }
         }
+        lines.truncate(limit);
         Ok(lines)
     }
 
@@ -406,7 +404,15 @@ impl SqlitePublic {
                 .fetch_optional(&self.pool)
                 .await
                 .map_err(failed)?;
-            let Some(row) = row else { continue };
+            let Some(row) = row else {
+                if let Some(sums) = self.packed(season, period as u32).await? {
+                    let end = [gpu.blob(), vec![0]].concat();
+                    let range = (gpu.blob(), end);
+                    let (some, _) = self.old_entries(season, period as u32, &sums, range, 1).await?;
+                    found.extend(some.entries.into_iter().next().map(|entry| (period as u32, entry)));
+                }
+                continue;
+            };
             let entry = unpacked(&row.bytes("records")?)?.into_iter().find(|entry| entry.gpu == gpu);
             found.extend(entry.map(|entry| (period as u32, entry)));
         }
@@ -442,11 +448,4 @@ impl SqlitePublic {
             })
             .collect()
     }
-}
-
-fn merge(hours: &mut BTreeMap<Hour, PublicUptime>, more: PublicUptime) {
-    let known = hours.entry(more.hour).or_insert(more);
-    known.bits = known.bits.merge(more.bits);
-    known.late = known.late.merge(more.late);
-    known.unchained = known.unchained.merge(more.unchained);
 }

@@ -6,7 +6,7 @@ use serde_json::json as value;
 
 use crate::{
     SimulatedMachine, StoreError,
-    sql::{Columns, Id, json, word},
+    sql::{Columns, Id, json, packed, word},
     sqlite::{SqliteStore, audit::audit, open::commit},
 };
 
@@ -83,6 +83,26 @@ impl SqliteStore {
         commit(tx, doing).await
     }
 
+    pub(crate) async fn add_simulated_uptime(
+        &self,
+        _: &Permit<act::Simulate>,
+        months: &[(GpuId, u32, Vec<u8>)],
+    ) -> Result<(), StoreError> {
+        let doing = "writing simulated uptime down";
+        let gpus: Vec<GpuId> = months.iter().map(|(gpu, ..)| *gpu).collect();
+        let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+        let parts = json(&months.iter().map(|(_, month, days)| (month, hex(days))).collect::<Vec<_>>());
+        for pool in [&self.write, &self.public_write] {
+            sqlx::query("INSERT INTO uptime_month (gpu, month, days) SELECT substr(?1, 1 + 16 * j.key, 16), j.value ->> 0, unhex(j.value ->> 1) FROM json_each(?2) j WHERE true ON CONFLICT (gpu, month) DO UPDATE SET days = excluded.days")
+                .bind(packed(&gpus))
+                .bind(&parts)
+                .execute(pool)
+                .await
+                .map_err(StoreError::sql(doing))?;
+        }
+        Ok(())
+    }
+
     /// Every GPU's minutes in one hour.
     pub async fn hour_of_all(
         &self,
@@ -104,5 +124,30 @@ impl SqliteStore {
             .await
             .map_err(StoreError::sql("looking for simulated machines"))?;
         Ok(any == 1)
+    }
+}
+
+/// The n-th machine of a test, with its GPU, under this key.
+#[cfg(test)]
+pub(super) fn made(n: u8, public_key: [u8; 32]) -> SimulatedMachine {
+    use gangline_types::{AdapterKind, Backend, GpuClaim, Hash, MachineId, Profile, Standing, Text};
+
+    SimulatedMachine {
+        machine: MachineId::from_bytes([n; 16]),
+        gpu: GpuId::from_bytes([n; 16]),
+        public_key,
+        claim: GpuClaim {
+            slot: Hash([n; 32]),
+            model: Text::lossy("Simulated"),
+            kind: AdapterKind::Discrete,
+            backend: Backend::Vulkan,
+            driver: Text::default(),
+            pci_vendor: 0,
+            pci_device: 0,
+            memory_bytes: 0,
+        },
+        standing: Standing::Proven,
+        profile: Profile::default(),
+        offer: None,
     }
 }

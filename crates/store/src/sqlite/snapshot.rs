@@ -1,14 +1,15 @@
 //! Seasons, snapshots and statements.
 
 use gangline_guard::{Permit, act, log::Event};
-use gangline_rules::{groups, snapshot::PeriodInput};
+use gangline_rules::snapshot::{PeriodInput, Run};
 use gangline_types::{
-    GpuId, Hash, Hour, MicroCredits, Minute, Share, UptimeHour,
+    GpuId, Hash, Hour, MicroCredits, Minute, UptimeHour,
     public::{PublicSeason, PublicSnapshot},
 };
 
 use crate::{
-    EntryGroup, StoreError,
+    EntryGroup, StoreError, Sums, TakenSnapshot,
+    books::snapshot::{Moves, moves},
     sql::{Columns, Id, json, packed},
     sqlite::SqliteStore,
     sqlite::audit::audit,
@@ -75,7 +76,7 @@ impl SqliteStore {
         season: u32,
         from: Minute,
         to: Minute,
-        compute: impl FnOnce(Hash, Vec<PeriodInput>) -> (PublicSnapshot, Vec<EntryGroup>) + Send,
+        compute: impl FnOnce(Hash, Vec<PeriodInput>) -> TakenSnapshot + Send,
     ) -> Result<PublicSnapshot, StoreError> {
         let doing = "taking a snapshot";
         let mut tx = self.begin(doing).await?;
@@ -87,11 +88,13 @@ impl SqliteStore {
             .map(|r| r.json::<PublicSnapshot>("head"))
             .transpose()?;
         let inputs = period_inputs(&mut tx, from, to).await?;
-        let (head, groups) = compute(previous.map(|p| p.root).unwrap_or_default(), inputs);
-        sqlx::query("INSERT INTO snapshot (season, period, head) VALUES (?, ?, ?)")
+        let TakenSnapshot { head, runs, groups } =
+            compute(previous.map(|p| p.root).unwrap_or_default(), inputs);
+        sqlx::query("INSERT INTO snapshot (season, period, head, runs) VALUES (?, ?, ?, ?)")
             .bind(head.season as i64)
             .bind(head.period as i64)
             .bind(json(&head))
+            .bind(Run::pack(&runs))
             .execute(&mut *tx)
             .await
             .map_err(StoreError::sql(doing))?;
@@ -106,21 +109,21 @@ impl SqliteStore {
         Ok(head)
     }
 
-    /// The account's sum over a season.
-    pub async fn season_total(
+    /// The account's sums over a season.
+    pub async fn season_sums(
         &self,
         permit: &Permit<act::ReadAccount>,
         season: u32,
-    ) -> Result<Share, StoreError> {
-        let sum: i64 = sqlx::query_scalar(
-            "SELECT coalesce(sum(s.share), 0) FROM machine m CROSS JOIN gpu g ON g.machine = m.id CROSS JOIN season_share s ON s.season = ? AND s.gpu = g.id WHERE m.account = ?",
+    ) -> Result<Sums, StoreError> {
+        let row = sqlx::query(
+            "SELECT coalesce(sum(s.share), 0) AS paid, coalesce(sum(s.held), 0) AS held FROM machine m CROSS JOIN gpu g ON g.machine = m.id CROSS JOIN season_share s ON s.season = ? AND s.gpu = g.id WHERE m.account = ?",
         )
         .bind(season as i64)
         .bind(permit.on().account.blob())
         .fetch_one(&self.read)
         .await
         .map_err(StoreError::sql("adding a statement up"))?;
-        Ok(MicroCredits(sum as u64))
+        Ok(Sums { paid: MicroCredits(row.int("paid")?), held: MicroCredits(row.int("held")?) })
     }
 
     /// The account's GPUs, in the order of ids.
@@ -145,27 +148,37 @@ pub(crate) async fn write_group(
     group: &EntryGroup,
     doing: &'static str,
 ) -> Result<(), StoreError> {
-    sqlx::query("INSERT INTO entries (season, period, first, hash, records) VALUES (?, ?, ?, ?, ?)")
+    sqlx::query("INSERT INTO entries (season, period, first, records) VALUES (?, ?, ?, ?)")
         .bind(season as i64)
         .bind(period as i64)
         .bind(group.first.blob())
-        .bind(group.hash.0.to_vec())
         .bind(&group.records)
         .execute(&mut *tx)
         .await
         .map_err(StoreError::sql(doing))?;
-    let entries =
-        groups::unpack(&group.records).ok_or_else(|| StoreError::Malformed("a group of entries".into()))?;
-    let earned: Vec<_> = entries.iter().filter(|entry| entry.share.0 > 0).collect();
-    let gpus: Vec<GpuId> = earned.iter().map(|entry| entry.gpu).collect();
-    let shares: Vec<u64> = earned.iter().map(|entry| entry.share.0).collect();
-    sqlx::query("INSERT INTO season_share (season, gpu, share) SELECT ?1, substr(?2, 1 + 16 * j.key, 16), j.value FROM json_each(?3) j WHERE true ON CONFLICT (season, gpu) DO UPDATE SET share = share + excluded.share")
-        .bind(season as i64)
-        .bind(packed(&gpus))
-        .bind(json(&shares))
-        .execute(&mut *tx)
-        .await
-        .map_err(StoreError::sql(doing))?;
+    let Moves { paid, held, cleared, lost } = moves(&group.records)?;
+    const CLEARED: &str = "WITH RECURSIVE n (i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE (i + 1) * 16 < length(?1)) UPDATE season_share SET share = share + held, held = 0 WHERE held > 0 AND gpu IN (SELECT substr(?1, 1 + 16 * i, 16) FROM n)";
+    const LOST: &str = "WITH RECURSIVE n (i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE (i + 1) * 16 < length(?1)) UPDATE season_share SET held = 0 WHERE held > 0 AND gpu IN (SELECT substr(?1, 1 + 16 * i, 16) FROM n)";
+    for (gpus, sql) in [(&cleared, CLEARED), (&lost, LOST)] {
+        if !gpus.is_empty() {
+            sqlx::query(sql).bind(packed(gpus)).execute(&mut *tx).await.map_err(StoreError::sql(doing))?;
+        }
+    }
+    const PAID: &str = "INSERT INTO season_share (season, gpu, share) SELECT ?1, substr(?2, 1 + 16 * j.key, 16), j.value FROM json_each(?3) j WHERE true ON CONFLICT (season, gpu) DO UPDATE SET share = share + excluded.share";
+    const HELD: &str = "INSERT INTO season_share (season, gpu, share, held) SELECT ?1, substr(?2, 1 + 16 * j.key, 16), 0, j.value FROM json_each(?3) j WHERE true ON CONFLICT (season, gpu) DO UPDATE SET held = held + excluded.held";
+    for (shares, sql) in [(paid, PAID), (held, HELD)] {
+        if shares.is_empty() {
+            continue;
+        }
+        let (gpus, shares): (Vec<GpuId>, Vec<u64>) = shares.into_iter().unzip();
+        sqlx::query(sql)
+            .bind(season as i64)
+            .bind(packed(&gpus))
+            .bind(json(&shares))
+            .execute(&mut *tx)
+            .await
+            .map_err(StoreError::sql(doing))?;
+    }
     Ok(())
 }
 

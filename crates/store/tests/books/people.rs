@@ -1,19 +1,19 @@
 //! Links, sessions, keys, identities, refusals.
 
 use gangline_guard::{
-    Job, act,
+    Began, Factors, Job, act,
     audit::RefusedAttempt,
     authenticate::{Vouched, identity, vouched},
     permit::permit,
     policy::on,
 };
 use gangline_store::{
-    Ended, InviteTarget, NewEnrolment, NewLink, NewSession, Once, RecordQuery, RotationError, SequenceError,
-    StoreError, VouchedPerson,
+    Ended, NewEnrolment, NewLink, NewSession, Once, RecordQuery, RotationError, SequenceError, StoreError,
+    VouchedPerson,
 };
 use gangline_types::{AccountId, EnrolmentId, Hash, Label, LinkId, MachineId, SessionId, Text};
 use gangline_wire::{
-    Action,
+    Action, SigningKey,
     api::{account::Role, enrol::KeyKind},
 };
 
@@ -27,11 +27,17 @@ pub async fn a_link_works_once(world: World) {
 
     let secret = Hash([42; 32]);
     let link = NewLink { id: LinkId::from_bytes(id(2, 99)), secret, expires_at: NOW.plus(60) };
-    let target = InviteTarget::Known(operator.account);
-    store.invite(world.job::<act::Invite>(Job::Setup, NOW), target, link.clone()).await.unwrap();
-    let nobody = InviteTarget::Known(AccountId::from_bytes([99; 16]));
-    let refused = store.invite(world.job::<act::Invite>(Job::Setup, NOW), nobody, link).await;
-    assert!(matches!(refused, Err(StoreError::Gone(_))), "{refused:?}");
+    let invite = |account, role| {
+        let on = on::Invitation { account: Some(account), role, name: Label::lossy("someone 1") };
+        let permit = permit::<act::Invite>(&gangline_guard::Actor::job(Job::Setup), on, NOW).unwrap();
+        store.invite(permit, AccountId::from_bytes([98; 16]), link.clone())
+    };
+    let nobody = AccountId::from_bytes([99; 16]);
+    for (account, role) in [(nobody, Role::Operator), (operator.account, Role::Renter)] {
+        let refused = invite(account, role).await;
+        assert!(matches!(refused, Err(StoreError::Gone(_))), "{refused:?}");
+    }
+    invite(operator.account, Role::Operator).await.unwrap();
     assert!(store.link(&secret, NOW).await.unwrap().unwrap().usable);
     assert!(!store.link(&secret, NOW.plus(60)).await.unwrap().unwrap().usable);
 
@@ -58,13 +64,14 @@ pub async fn a_link_works_once(world: World) {
     let won = sessions[0].session.as_bytes()[15];
     let shown = Hash([100 + won; 32]);
     let row = store.session(&shown, NOW).await.unwrap().unwrap();
-    assert_eq!((row.record.account, row.record.role), (operator.account, Role::Operator));
+    let known = (row.record.account, row.record.role, row.record.began);
+    assert_eq!(known, (operator.account, Role::Operator, Began::Link));
     assert!(store.session(&shown, NOW.plus(3600)).await.unwrap().is_none(), "a session that ran out");
     // Its use is noted now and then.
     assert!(store.session(&shown, NOW.plus(400)).await.unwrap().is_some());
 
     let own = permit::<act::ReadAccount>(
-        &gangline_guard::authenticate::session(row.record, &Default::default()),
+        &gangline_guard::authenticate::session(row.record, &Default::default(), Factors::One),
         on::Account { account: operator.account },
         NOW,
     )
@@ -77,6 +84,31 @@ pub async fn a_link_works_once(world: World) {
     let accounts = store.accounts(&operate).await.unwrap();
     assert_eq!(accounts.len(), 1);
     assert_eq!((accounts[0].machines, accounts[0].clusters, accounts[0].seen_at), (0, 0, Some(NOW)));
+}
+
+pub async fn a_session_ends_when_it_lies_idle_and_at_its_end(world: World) {
+    const HOUR: u64 = 3600;
+    world.someone(Role::Operator).await;
+    world.someone(Role::Renter).await;
+    let alive = async |n: u8, at: u64| {
+        world.store.session(&Hash([n ^ 0x55; 32]), NOW.plus(at)).await.unwrap().is_some()
+    };
+    // Asked for in this order: a use that is found is written down, and the clock of idleness begins anew.
+    for (who, at, expected) in [
+        (1, HOUR / 2 - 1, true),
+        (1, HOUR - 1, false),
+        (2, 8 * HOUR - 1, true),
+        (2, 16 * HOUR - 2, true),
+        (2, 24 * HOUR - 2, false),
+    ] {
+        assert_eq!(alive(who, at).await, expected, "the session of {who} after {at} s");
+    }
+    // Used all the time, it ends all the same: these were made for a week.
+    world.someone(Role::Supplier).await;
+    for hours in 1..7 * 24 {
+        assert!(alive(3, hours * HOUR).await, "after {hours} h");
+    }
+    assert!(!alive(3, 7 * 24 * HOUR).await);
 }
 
 pub async fn a_key_is_decided_once(world: World) {
@@ -197,6 +229,7 @@ pub async fn a_provider_names_one_account(world: World) {
         subject: "ada".into(),
         name: Label::lossy("Ada"),
         role,
+        is_strong: role == Role::Supplier,
         provider_session: Some(identity(issuer, Vouched::Session("there"))),
         new_account: AccountId::from_bytes(id(1, n)),
     };
@@ -232,8 +265,13 @@ pub async fn a_provider_names_one_account(world: World) {
     assert!(!world.store.is_used(&Hash([3; 32])).await.unwrap());
     let promoted = sign_in(4, 4, Role::Supplier).await.unwrap().unwrap();
     assert_eq!((promoted.account, promoted.role), (accounts[0], Role::Supplier));
+    // What the provider signed of its strength is known at each request.
+    for (n, is_strong) in [(1, false), (4, true)] {
+        let row = world.store.session(&Hash([n; 32]), NOW).await.unwrap().unwrap();
+        assert_eq!(row.record.began, Began::Provider { is_strong });
+    }
     let own = permit::<act::ReadAccount>(
-        &gangline_guard::authenticate::session(promoted, &Default::default()),
+        &gangline_guard::authenticate::session(promoted, &Default::default(), Factors::One),
         on::Account { account: promoted.account },
         NOW,
     );
@@ -283,4 +321,54 @@ pub async fn refusals_are_kept_and_swept(world: World) {
     assert_eq!(world.store.refusals(&operate, &all).await.unwrap()[0].address, "192.0.2.0/24");
     world.store.sweep(&reconcile(later), 90 * day, 7 * day).await.unwrap();
     assert!(world.store.refusals(&operate, &all).await.unwrap().is_empty());
+}
+
+pub async fn permitted_acts_are_found_by_key_account_action_thing_and_time(world: World) {
+    let operator = world.someone(Role::Operator).await;
+    let supplier = world.someone(Role::Supplier).await;
+    let (machine, other) = (world.machine(&supplier).await, world.machine(&supplier).await);
+    let gpus = world.gpus(&machine, 2).await;
+    for (n, gpu) in [gpus[0], gpus[1], gpus[0]].into_iter().enumerate() {
+        let on = on::Gpu { gpu, machine: machine.machine, account: machine.account };
+        let permit = permit::<act::LabelGpu>(&machine.actor, on, NOW.plus(n as u64 * 3_600)).unwrap();
+        world.store.label_gpu(permit, &Label::lossy(&format!("name {n}"))).await.unwrap();
+    }
+    let operate = permit::<act::Operate>(&operator.browser, on::Network, NOW).unwrap();
+    let search = async |query: RecordQuery| {
+        let query = RecordQuery { limit: if query.limit == 0 { 100 } else { query.limit }, ..query };
+        let rows = world.store.acts(&operate, &query).await.unwrap();
+        assert!(rows.windows(2).all(|pair| pair[0].id > pair[1].id));
+        rows
+    };
+    let labels = RecordQuery { action: Some("label_gpu".into()), ..RecordQuery::default() };
+    assert_eq!(search(labels.clone()).await.len(), 3);
+    let on_gpu = RecordQuery { resource: Some(gpus[0].to_string()), ..labels.clone() };
+    assert_eq!(search(on_gpu.clone()).await.len(), 2);
+    let by = |key: &SigningKey| RecordQuery { key: Some(key.public().id()), ..RecordQuery::default() };
+    assert!(search(by(&machine.key)).await.iter().filter(|a| a.action == "label_gpu").count() == 3);
+    assert!(search(by(&other.key)).await.iter().all(|a| a.action != "label_gpu"));
+    let of_account = RecordQuery { account: Some(supplier.account), ..labels.clone() };
+    assert_eq!(search(of_account).await.len(), 3);
+    let of_operator = RecordQuery { account: Some(operator.account), ..labels.clone() };
+    assert!(search(of_operator).await.is_empty());
+    let within = |from: u64, to: u64| RecordQuery {
+        from: Some(NOW.plus(from)),
+        to: Some(NOW.plus(to)),
+        ..labels.clone()
+    };
+    assert_eq!(search(within(0, 7_201)).await.len(), 3);
+    assert_eq!(search(within(1, 7_200)).await.len(), 1);
+    assert!(search(within(7_201, 9_000)).await.is_empty());
+    assert!(search(within(0, 0)).await.is_empty());
+    // A page follows the one before.
+    let all = search(RecordQuery::default()).await;
+    let mut pages = Vec::new();
+    let mut before = None;
+    loop {
+        let page = search(RecordQuery { before, limit: 3, ..RecordQuery::default() }).await;
+        let Some(last) = page.last() else { break };
+        before = Some(last.id);
+        pages.extend(page.iter().map(|row| row.id));
+    }
+    assert_eq!(pages, all.iter().map(|row| row.id).collect::<Vec<_>>());
 }

@@ -14,7 +14,8 @@ use crate::{
     world::{Machine, NOW, World, id, key_of},
 };
 
-fn new_cluster(n: u32, machine: &Machine, gpu: GpuId) -> NewCluster {
+/// A cluster with this number on a GPU.
+pub fn new_cluster(n: u32, machine: &Machine, gpu: GpuId) -> NewCluster {
     NewCluster {
         cluster: ClusterId::from_bytes(id(10, n)),
         gpu: on::Gpu { gpu, machine: machine.machine, account: machine.account },

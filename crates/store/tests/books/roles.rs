@@ -80,10 +80,9 @@ async fn a_server_whose_explorer_sees_too_much_does_not_start() {
     let url: DatabaseUrl = server.url(&database).parse().unwrap();
     World::connect(&url, 1).await.unwrap().close().await;
     let refused = |grant: &'static str, named: &'static str, revoke: &'static str| {
-        let (grant, revoke) = (
-            grant.replace("$", &format!("{database}_explorer")),
-            revoke.replace("$", &format!("{database}_explorer")),
-        );
+        let named_here =
+            |text: &str| text.replace('$', &format!("{database}_explorer")).replace('#', &database);
+        let (grant, revoke) = (named_here(grant), named_here(revoke));
         (grant, named, revoke)
     };
     for (grant, named, revoke) in [
@@ -96,6 +95,21 @@ async fn a_server_whose_explorer_sees_too_much_does_not_start() {
             "GRANT INSERT ON gangline_public.gpu TO $",
             "writes to gangline_public.gpu",
             "REVOKE INSERT ON gangline_public.gpu FROM $",
+        ),
+        refused(
+            "GRANT TEMPORARY ON DATABASE # TO $",
+            "TEMPORARY in this database",
+            "REVOKE TEMPORARY ON DATABASE # FROM $",
+        ),
+        refused(
+            "GRANT EXECUTE ON FUNCTION pg_catalog.set_config(text, text, boolean) TO $",
+            "the function pg_catalog.set_config",
+            "REVOKE EXECUTE ON FUNCTION pg_catalog.set_config(text, text, boolean) FROM $",
+        ),
+        refused(
+            "GRANT EXECUTE ON FUNCTION pg_catalog.pg_read_file(text) TO PUBLIC",
+            "the function pg_catalog.pg_read_file",
+            "REVOKE EXECUTE ON FUNCTION pg_catalog.pg_read_file(text) FROM PUBLIC",
         ),
         refused("ALTER ROLE $ CREATEROLE", "the attribute CREATEROLE", "ALTER ROLE $ NOCREATEROLE"),
         refused(
@@ -118,6 +132,31 @@ async fn a_server_whose_explorer_sees_too_much_does_not_start() {
     // Nor does the server of another network.
     let other = Store::connect(&url, [1; 32], &[2; 32], [3; 16]).await.map(|_| ());
     assert!(matches!(other, Err(StoreError::OtherNetwork { .. })), "{other:?}");
+}
+
+/// A rented database has an owner who is no superuser: it works, and what only a superuser can take away is said.
+#[tokio::test]
+async fn an_owner_who_is_no_superuser_is_told_what_they_cannot_revoke() {
+    let server = postgres::shared();
+    let database = server.database().await;
+    for statement in
+        ["CREATE ROLE #_owner LOGIN CREATEROLE PASSWORD 'rented'", "ALTER DATABASE # OWNER TO #_owner"]
+    {
+        server.administer(&database, &statement.replace('#', &database));
+    }
+    let url = format!("postgres://{database}_owner:rented@{}/{database}", server.host());
+    let url: DatabaseUrl = url.parse().unwrap();
+    let store = World::connect(&url, 1).await.unwrap();
+    assert_eq!(store.said().len(), 2, "{:?}", store.said());
+    assert!(store.said()[0].contains("may call set_config"), "{:?}", store.said());
+    store.close().await;
+    server.administer(
+        &database,
+        "REVOKE EXECUTE ON FUNCTION pg_catalog.set_config(text, text, boolean) FROM PUBLIC",
+    );
+    let store = World::connect(&url, 1).await.unwrap();
+    assert!(store.said().is_empty(), "{:?}", store.said());
+    store.close().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -3,14 +3,13 @@
 use std::sync::Arc;
 
 use gangline_guard::{
-    Actor, Freezes, Job, KeyRecord, Permit, RequestParts, act,
+    Actor, Factors, Freezes, Job, KeyRecord, Permit, RequestParts, act,
     authenticate::{self, session},
     permit::permit,
     policy::on,
 };
 use gangline_store::{
-    DatabaseUrl, Fold, FoldedHour, InviteTarget, NewEnrolment, NewLink, NewSession, SequenceError, Store,
-    StoreError,
+    DatabaseUrl, Fold, FoldedHour, NewEnrolment, NewLink, NewSession, SequenceError, Store, StoreError,
 };
 use gangline_types::{
     AccountId, AdapterKind, Backend, EnrolmentId, GpuClaim, GpuId, Hash, Label, LinkId, MachineId, Minute,
@@ -47,7 +46,7 @@ pub struct Keep(#[allow(dead_code)] Arc<postgres::Server>);
 pub struct World {
     pub store: Store,
     pub home: Home,
-    made: std::sync::atomic::AtomicU32,
+    pub made: std::sync::atomic::AtomicU32,
 }
 
 /// An account with a browser and a command line.
@@ -126,9 +125,10 @@ impl World {
         let n = self.next();
         let account = AccountId::from_bytes(id(1, n));
         let secret = Hash([n as u8; 32]);
-        let target = InviteTarget::New { account, name: Label::lossy(&format!("someone {n}")), role };
+        let on = on::Invitation { account: None, role, name: Label::lossy(&format!("someone {n}")) };
+        let invite = permit::<act::Invite>(&Actor::job(Job::Setup), on, NOW).unwrap();
         let link = NewLink { id: LinkId::from_bytes(id(2, n)), secret, expires_at: NOW.plus(60) };
-        self.store.invite(self.job::<act::Invite>(Job::Setup, NOW), target, link).await.unwrap();
+        self.store.invite(invite, account, link).await.unwrap();
         let use_link = permit::<act::UseLink>(&Actor::nobody(), on::Network, NOW).unwrap();
         let new = NewSession {
             id: SessionId::from_bytes(id(3, n)),
@@ -137,7 +137,7 @@ impl World {
             replaces: None,
         };
         let record = self.store.use_link(use_link, &secret, new).await.unwrap().unwrap();
-        Someone { account, browser: session(record, &Freezes::default()) }
+        Someone { account, browser: session(record, &Freezes::default(), Factors::One) }
     }
 
     /// Enrols a key of somebody.
@@ -182,8 +182,10 @@ impl World {
     pub async fn beat(&self, gpus: &[GpuId], minute: Minute, at: UnixSeconds) {
         let bits = UptimeHour::default().with(minute.of_hour());
         let hour = |gpu: &GpuId| FoldedHour { gpu: *gpu, hour: minute.hour(), bits, unchained: bits };
-        let fold = Fold { hours: gpus.iter().map(hour).collect(), ..Fold::default() };
-        self.store.fold(&self.job::<act::Reconcile>(Job::Reconciler, at), &fold).await.unwrap();
+        let fold = Fold { hours: gpus.iter().map(hour).collect(), taken_at: at, ..Fold::default() };
+        let reconcile = self.job::<act::Reconcile>(Job::Reconciler, at);
+        let machines = self.store.fold(&reconcile, &fold).await.unwrap();
+        self.store.note_beating(&reconcile, &machines).await.unwrap();
     }
 
     /// Gives a machine so many GPUs.

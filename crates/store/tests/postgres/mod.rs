@@ -189,6 +189,11 @@ impl Server {
         command
     }
 
+    /// The same for clients that know no address: socket's folder, user, password and database, with `|` between.
+    pub fn by_parts(&self, database: &str) -> String {
+        [self.socket().to_str().unwrap(), "owner", PASSWORD, database].join("|")
+    }
+
     /// The address of a database on it.
     pub fn url(&self, database: &str) -> String {
         format!(

@@ -1,7 +1,7 @@
 //! An account's own things.
 
 use gangline_types::{
-    KeyId, Label, Share,
+    GpuId, KeyId, Label, Share,
     public::{InclusionProof, PublicEntry, PublicSnapshot},
 };
 use schemars::JsonSchema;
@@ -59,10 +59,23 @@ pub struct StatementQuery {
     /// Only periods from this one on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub from: Option<u32>,
-    /// At most this many periods, up to 200; the newest 24 unless given. An answer ends with the period in which it
-    /// reaches 2,000 lines; ask again from the one after it.
+    /// At most this many periods, up to 200; the newest 24 unless given. An answer has at most 2,000 lines: those of the
+    /// newest periods, or, with `from`, of that period and the next ones.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limit: Option<u32>,
+    /// Of the period `from`, only lines of GPUs after this one, in the order of ids.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after: Option<GpuId>,
+}
+
+/// Where a statement goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct StatementPlace {
+    /// Ask from this period on.
+    pub from: u32,
+    /// And after this GPU, where some of its lines were told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after: Option<GpuId>,
 }
 
 /// One GPU's line of one snapshot, and the path from it to the published root.
@@ -83,6 +96,12 @@ pub struct Statement {
     pub season: u32,
     /// Sum over the whole season.
     pub season_total: Share,
+    /// What is held for GPUs that are suspect, over the whole season: paid once they are proven again.
+    #[serde(default)]
+    pub season_held: Share,
     /// The lines asked for, oldest first.
     pub lines: Vec<StatementLine>,
+    /// Where to ask on, if there were more lines than one answer has: of the periods from `from` on, or of the newest one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<StatementPlace>,
 }

@@ -9,7 +9,6 @@ use crate::key::PublicKey;
 
 /// What a renter asks for.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
 pub struct HireRequest {
     /// This GPU and no other.
     #[serde(default)]

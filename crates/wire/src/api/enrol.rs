@@ -29,7 +29,6 @@ impl KeyKind {
 
 /// Asks for an enrolment; signed by the key it names.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
 pub struct EnrolmentRequest {
     /// The new key.
     pub public_key: PublicKey,
@@ -60,7 +59,6 @@ pub struct EnrolmentTicket {
 
 /// Asks how an enrolment stands; signed by the key that asked for it.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
 pub struct EnrolmentPoll {
     /// Which.
     pub enrolment: EnrolmentId,
@@ -70,7 +68,6 @@ pub struct EnrolmentPoll {
 
 /// Asks that another key take the place of the one that signs this; proves that whoever asks holds both.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
 pub struct RotationRequest {
     /// The new key.
     pub public_key: PublicKey,

@@ -23,16 +23,28 @@ pub struct EpochReady {
 
 /// Which GPUs are ready.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
 pub struct BellRequest {
     /// At most 64; warmed up, for the answer comes with the bell.
+    #[serde(deserialize_with = "crate::body::at_most::<64, _, _>")]
     #[schemars(length(max = 64))]
     pub gpus: Vec<BellGpu>,
+    /// GPUs that were called and cannot answer, at most 64: the epoch counts as missed, with the reason on the GPU's page.
+    #[serde(default, deserialize_with = "crate::body::at_most::<64, _, _>")]
+    #[schemars(length(max = 64))]
+    pub unable: Vec<BellUnable>,
+}
+
+/// One GPU that was called and cannot answer.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct BellUnable {
+    /// The GPU.
+    pub gpu: GpuId,
+    /// Why, in words for its owner and the public.
+    pub why: Text<160>,
 }
 
 /// One GPU that is ready.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
 pub struct BellGpu {
     /// The GPU.
     pub gpu: GpuId,
@@ -62,7 +74,6 @@ pub struct EpochChallenge {
 
 /// All roots.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
 pub struct EpochCommit {
     /// Every root at once.
     pub commitment: Commitment,
@@ -81,7 +92,6 @@ pub struct EpochReceipt {
 
 /// The opening, and the signature over the whole proof.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
 pub struct EpochOpen {
     /// What the nonce asked for.
     pub opening: Opening,
@@ -156,6 +166,7 @@ pub struct CalibrationTable {
     /// Which version; each once.
     pub version: u32,
     /// In rising order of model, backend, build and work.
+    #[serde(deserialize_with = "crate::body::at_most::<10000, _, _>")]
     #[schemars(length(max = 10000))]
     pub entries: Vec<CalibrationEntry>,
 }
@@ -195,7 +206,6 @@ pub struct PublicCalibration {
 
 /// What to do with a table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
 pub struct CalibrationMove {
     /// True: it sets deadlines from now on, in the place of the one before. False: it counts no more.
     pub promote: bool,

@@ -45,6 +45,7 @@ pub struct HostFacts {
     /// Memory.
     pub memory_bytes: u64,
     /// Disks; at most 32.
+    #[serde(deserialize_with = "crate::body::at_most::<32, _, _>")]
     #[schemars(length(max = 32))]
     pub disks: Vec<Disk>,
     /// NVIDIA driver version where one is.
@@ -53,16 +54,17 @@ pub struct HostFacts {
 
 /// The whole inventory of a machine.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
 pub struct Inventory {
     /// The host.
     pub host: HostFacts,
     /// Its adapters; at most 64.
+    #[serde(deserialize_with = "crate::body::at_most::<64, _, _>")]
     #[schemars(length(max = 64))]
     pub gpus: Vec<GpuClaim>,
     /// Version of the worker.
     pub worker_version: Text<32>,
     /// Isolation backends that work here; empty: takes no renter work.
+    #[serde(deserialize_with = "crate::body::at_most::<8, _, _>")]
     #[schemars(length(max = 8))]
     pub isolation: Vec<Text<32>>,
 }
@@ -97,15 +99,16 @@ pub struct MinuteBeat {
     /// Which minute.
     pub minute: Minute,
     /// Which of the machine's GPUs; at most 64.
+    #[serde(deserialize_with = "crate::body::at_most::<64, _, _>")]
     #[schemars(length(max = 64))]
     pub gpus: Vec<GpuId>,
 }
 
 /// Beats, the newest and any that were kept while the server was away.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
 pub struct BeatReport {
     /// At most 1,440.
+    #[serde(deserialize_with = "crate::body::at_most::<1440, _, _>")]
     #[schemars(length(max = 1440))]
     pub beats: Vec<MinuteBeat>,
     /// Version of the worker.
@@ -114,7 +117,6 @@ pub struct BeatReport {
 
 /// The hash-chain that a machine makes for one of its GPUs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
 pub struct ChainStart {
     /// The GPU.
     pub gpu: GpuId,
@@ -126,13 +128,27 @@ pub struct ChainStart {
     pub signature: Text<128>,
 }
 
+impl ChainStart {
+    /// The signature; none if its text is no 128 hex digits.
+    pub fn signature_bytes(&self) -> Option<[u8; 64]> {
+        let (pairs, rest) = self.signature.as_str().as_bytes().as_chunks::<2>();
+        let pairs: &[[u8; 2]; 64] = pairs.try_into().ok().filter(|_| rest.is_empty())?;
+        let digit = |letter: u8| char::from(letter).to_digit(16);
+        let mut out = [0; 64];
+        for (byte, [high, low]) in out.iter_mut().zip(pairs) {
+            *byte = (digit(*high)? << 4 | digit(*low)?) as u8;
+        }
+        Some(out)
+    }
+}
+
 /// Opens an epoch.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
 pub struct EpochRequest {
     /// The first minute that the chains stand for: the oldest that was not acknowledged yet.
     pub starts: Minute,
     /// One for each GPU that will beat; at most 64.
+    #[serde(deserialize_with = "crate::body::at_most::<64, _, _>")]
     #[schemars(length(max = 64))]
     pub chains: Vec<ChainStart>,
 }
@@ -254,14 +270,15 @@ pub enum Observed {
 
 /// What a machine reports.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
 pub struct SyncReport {
     /// The owner paused it: it beats, but takes no new work.
     pub paused: bool,
     /// What is offered for hire; empty: nothing.
+    #[serde(deserialize_with = "crate::body::at_most::<64, _, _>")]
     #[schemars(length(max = 64))]
     pub offers: Vec<Offer>,
     /// Clusters as they are.
+    #[serde(deserialize_with = "crate::body::at_most::<64, _, _>")]
     #[schemars(length(max = 64))]
     pub clusters: Vec<ObservedCluster>,
     /// How long the server may wait for news before it answers, at most 30 s.
@@ -324,7 +341,11 @@ pub struct SyncOrders {
     /// GPUs the network wants proofs of.
     pub prove: Vec<GpuId>,
     /// The bell of an epoch will ring within the minute.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "crate::body::if_understood"
+    )]
     pub epoch: Option<super::epoch::EpochNotice>,
     /// The server's clock.
     pub server_time: UnixMillis,
@@ -332,7 +353,6 @@ pub struct SyncOrders {
 
 /// A new name for a GPU.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
 pub struct LabelWrite {
     /// The name.
     pub label: Label,

@@ -1,6 +1,7 @@
 //! Requests and responses, by resource. Every field is typed and bounded where it enters.
 
 pub mod account;
+pub mod appeal;
 pub mod cluster;
 pub mod enrol;
 pub mod epoch;

@@ -1,7 +1,8 @@
 //! What an operator does by command line.
 
 use gangline_types::{
-    AccountId, FreezeId, GpuId, IncidentId, KeyId, Label, Seconds, SessionId, Text, UnixSeconds,
+    AccountId, DeliveryId, FreezeId, GpuId, IncidentId, KeyId, Label, Seconds, SessionId, Text, UnixMillis,
+    UnixSeconds,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -39,9 +40,33 @@ impl std::str::FromStr for Doer {
     }
 }
 
+/// Who may approve a dangerous act.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Approver {
+    /// Whoever asked by a command line, in a browser.
+    Oneself,
+    /// An operator other than the one who asked.
+    Another,
+    /// Whoever asked, because there is no other operator; it is done only after a delay that everybody can see.
+    Alone,
+}
+
+impl Approver {
+    /// Every one.
+    pub const ALL: &'static [Self] = &[Self::Oneself, Self::Another, Self::Alone];
+    /// Its word.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Oneself => "oneself",
+            Self::Another => "another",
+            Self::Alone => "alone",
+        }
+    }
+}
+
 /// Asks that what somebody called GPUs be undone.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
 pub struct RestoreRequest {
     /// Whose changes go.
     pub doer: Doer,
@@ -83,7 +108,7 @@ pub struct IncidentView {
     /// Which.
     pub incident: IncidentId,
     /// What: `foreign_touch`, `breadth`, `surge`, `refusals`, `enumeration`, `enrolment_flood`,
-    /// `proof_failures`, `coverage` or `unusual`.
+    /// `proof_failures`, `coverage`, `witness_refused`, `witness_late`, `broken_off`, `approval_wanted` or `unusual`.
     pub what: String,
     /// About whom or what.
     pub subject: String,
@@ -115,9 +140,66 @@ pub struct IncidentView {
     pub note: String,
 }
 
+/// What a webhook is sent, in the form of Standard Webhooks. docs/OUTLETS.md says how it is signed.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Told {
+    /// `incident.opened`, `incident.grew`, `incident.closed`, or `incident.many`.
+    #[serde(rename = "type")]
+    pub event: String,
+    /// When the message was made, as in RFC 3339.
+    pub timestamp: String,
+    /// What it is about.
+    pub data: ToldData,
+}
+
+/// What a message is about.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct ToldData {
+    /// Origin of the network.
+    pub network: String,
+    /// Where an operator sees and does more.
+    pub console: String,
+    /// Incidents, the worst first: one, unless the message is of `incident.many`.
+    pub incidents: Vec<ToldIncident>,
+    /// How many more there are that are not spelled out.
+    pub more: u64,
+}
+
+/// What is told of an incident.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct ToldIncident {
+    /// `incident.opened`, `incident.grew` or `incident.closed`.
+    pub event: String,
+    /// As it stood.
+    #[serde(flatten)]
+    pub incident: IncidentView,
+}
+
+/// A message to somebody outside about incidents.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct DeliveryView {
+    /// Which.
+    pub delivery: DeliveryId,
+    /// `webhook` or `mail`.
+    pub outlet: String,
+    /// What stands above it.
+    pub subject: String,
+    /// When it was made.
+    pub made_at: UnixSeconds,
+    /// `waiting`, `sent` or `dead`.
+    pub state: String,
+    /// How often it was tried.
+    pub tries: u32,
+    /// When it is tried next, if it waits.
+    pub due_at: Option<UnixMillis>,
+    /// When it arrived or was given up.
+    pub settled_at: Option<UnixSeconds>,
+    /// Why the last try failed; empty if none did.
+    pub error: String,
+}
+
 /// Says what becomes of an incident.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
 pub struct IncidentChange {
     /// `acknowledged` or `closed`.
     pub state: Text<16>,
@@ -128,7 +210,6 @@ pub struct IncidentChange {
 
 /// Asks for a freeze.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
 pub struct FreezeRequest {
     /// A key's id, an account's id, an action that changes something (such as `label_gpu`), or `fleet`.
     pub target: Text<64>,
@@ -200,7 +281,10 @@ pub struct RecordsQuery {
     /// Of this action.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub action: Option<Text<32>>,
-    /// Refused with this code.
+    /// On this: an id, or `network`; for acts alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resource: Option<Text<96>>,
+    /// Refused with this code; for refusals alone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub code: Option<Text<32>>,
     /// From this second on.

@@ -1,6 +1,6 @@
 //! Forms of the server-drawn pages.
 
-use gangline_types::{AccountId, EnrolmentId, Label, Text};
+use gangline_types::{AccountId, EnrolmentId, Label, MachineId, Text};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -26,12 +26,45 @@ pub struct PasskeyAnswer {
     pub credential: String,
 }
 
+/// A name and a password.
+#[derive(Clone, Default, Serialize, Deserialize, JsonSchema)]
+pub struct PasswordAnswer {
+    /// The session's form token, where somebody is signed in.
+    #[serde(default)]
+    pub csrf: String,
+    /// The name that was chosen with the password.
+    #[serde(default)]
+    pub login: String,
+    /// The password, as it was typed.
+    #[serde(default)]
+    pub password: String,
+}
+
+/// A password to be set.
+#[derive(Clone, Default, Serialize, Deserialize, JsonSchema)]
+pub struct PasswordChoice {
+    /// The session's form token.
+    pub csrf: String,
+    /// The name to sign in with.
+    #[serde(default)]
+    pub login: String,
+    /// The password there is, unless the session was begun by a one-time link.
+    #[serde(default)]
+    pub current: String,
+    /// The new one.
+    #[serde(default)]
+    pub password: String,
+}
+
 /// A question to a browser that has no fields but the form token, if there is one.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 pub struct PasskeyAskForm {
     /// The session's form token, where somebody is signed in.
     #[serde(default)]
     pub csrf: String,
+    /// What its owner will call a new passkey: the form that asks is sent as it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<Label>,
 }
 
 /// A colour theme.
@@ -71,6 +104,14 @@ pub struct SignInAnswer {
     pub error: Option<String>,
 }
 
+/// Which page of a console.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+pub struct ConsoleQuery {
+    /// A supplier's: only machines after this one, newest first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after: Option<MachineId>,
+}
+
 /// Which code.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 pub struct ApproveQuery {
@@ -104,6 +145,15 @@ pub struct InviteChoice {
     /// Or: a further sign-in link for this account.
     #[serde(default)]
     pub account: Option<AccountId>,
+}
+
+/// Yes or no to a dangerous act.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct ApprovalChoice {
+    /// The session's form token.
+    pub csrf: String,
+    /// `approve` or `decline`.
+    pub decision: Text<16>,
 }
 
 /// What to call a GPU.
@@ -140,6 +190,29 @@ pub struct SecurityQuery {
     /// Closed incidents too.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub closed: Option<bool>,
+}
+
+/// What permitted acts are searched for, as somebody typed it.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+pub struct ActsQuery {
+    /// A key's or an account's id.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub who: Option<Text<64>>,
+    /// An action.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub action: Option<Text<32>>,
+    /// What it was on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub on: Option<Text<96>>,
+    /// Since so many hours ago.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hours: Option<u32>,
+    /// And until so many hours ago.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<u32>,
+    /// Only what was written down before this number.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub before: Option<u64>,
 }
 
 /// What becomes of an incident.

@@ -17,8 +17,8 @@ pub const FRAMES_MAX: usize = 64;
 /// The frame's version. Version 1 is the signed JSON report at `/api/v1/machine/beats`, which still counts.
 pub const FRAME_VERSION: u8 = 2;
 
-const MAGIC: u8 = b'G';
-const ANSWER: u8 = 0x80;
+pub(super) const MAGIC: u8 = b'G';
+pub(super) const ANSWER: u8 = 0x80;
 const MAC_BYTES: usize = 16;
 
 /// Why bytes are no frame.
@@ -86,7 +86,7 @@ fn is_mac(key: &BeatKey, bytes: &[u8], shown: &[u8]) -> bool {
     mac(key, bytes).ct_eq(shown).into()
 }
 
-fn array<const N: usize>(bytes: &[u8], at: usize) -> [u8; N] {
+pub(super) fn array<const N: usize>(bytes: &[u8], at: usize) -> [u8; N] {
     bytes[at..at + N].try_into().expect("within the frame")
 }
 

@@ -10,6 +10,9 @@ use super::chain::Preimage;
 /// Length of an epoch, in seconds: a day. A machine proves its key once in each.
 pub const EPOCH_SECONDS: u64 = 86_400;
 
+/// Who was away for longer than so many epochs asks for the next one by HTTP.
+const VOUCHING_EPOCHS: u16 = 30;
+
 /// A day since 1970-01-01 UTC. Frames of the running epoch and of the one before it count.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
@@ -25,6 +28,10 @@ impl Epoch {
     /// The epoch before.
     pub fn previous(self) -> Self {
         Self(self.0.saturating_sub(1))
+    }
+    /// Whether a lane of it vouches for a question by datagram while `now` is the running epoch: for thirty days.
+    pub fn vouches_in(self, now: Epoch) -> bool {
+        self.counts_in(now) || self < now && now.0 - self.0 <= VOUCHING_EPOCHS
     }
     /// Its first second.
     pub fn start(self) -> UnixSeconds {

@@ -1,9 +1,15 @@
 //! What the frames, keys and chains hold to. Knows nothing but this module.
 
-use gangline_types::{GpuId, MachineId, Minute, UnixSeconds};
+use gangline_types::{GpuId, MachineId, Minute, Text, UnixSeconds};
 use proptest::prelude::*;
 
 use super::{chain::LINKS_MAX, *};
+use crate::{
+    SigningKey,
+    api::machine::{ChainStart, EpochRequest, UdpAddress},
+    sig,
+};
+use zeroize::Zeroizing;
 
 const SECRET: [u8; 32] = [7; 32];
 
@@ -141,4 +147,158 @@ proptest! {
         };
         prop_assert_eq!(ClaimedBeat::read(&beat.seal(&key(1))).unwrap().verify(&key(1)), Ok(Ok(beat)));
     }
+}
+
+fn asked(chains: u8) -> EpochRequest {
+    let uptime = SigningKey::from_seed(&Zeroizing::new([4; 32]));
+    let signature = Text::new(&"5a".repeat(64)).unwrap();
+    let chain = |n| ChainStart {
+        gpu: GpuId::from_bytes([n; 16]),
+        tip: Preimage([n; 16]),
+        uptime_key: uptime.public(),
+        signature: signature.clone(),
+    };
+    EpochRequest { starts: Minute(28_800_123), chains: (0..chains).map(chain).collect() }
+}
+
+fn opening(chains: u8) -> Option<Opening> {
+    let key = SigningKey::from_seed(&Zeroizing::new([6; 32]));
+    Opening::sign(asked(chains), "Example.org:8080", 7, UnixSeconds(1_728_007_384), &key)
+}
+
+fn under(key: &BeatKey) -> Under<'_> {
+    Under { epoch: Epoch(20_000), alias: Alias(0x0102_0304_0506_0708), key }
+}
+
+#[test]
+fn an_opening_is_laid_out_as_the_document_says() {
+    let opening = opening(2).unwrap();
+    let sealed = opening.seal(under(&key(1)), &[0xab; NONCE_BYTES]);
+    assert_eq!(sealed.len(), 40 + 100 + 16 + 4 + 2 * 128 + 16);
+    let hex = |bytes: &[u8]| bytes.iter().map(|b| format!("{b:02x}")).collect::<String>();
+    assert_eq!(hex(&sealed[..40]), format!("4742204e000000000807060504030201{}", "ab".repeat(24)));
+    let inside = opening.to_bytes();
+    assert_eq!(hex(&inside[16..32]), "0700000000000000d84cff6600000000");
+    assert_eq!(hex(&inside[96..100]), "10000000");
+    assert_eq!(&inside[100..116], b"example.org:8080");
+    assert_eq!(hex(&inside[116..152]), format!("7b74b701{}{}", "00".repeat(16), "00".repeat(16)));
+    assert_eq!(hex(&inside[184..248]), "5a".repeat(64));
+    assert_eq!(sealed.len() - inside.len(), 56);
+    let outcome = OpeningOutcome::Opened { epoch: Epoch(20_001), alias: Alias(9), key: key(2), addresses: 3 };
+    let opened = Opened { sequence: 7, outcome, server_time: UnixSeconds(1_728_007_384) };
+    let sealed = opened.seal(under(&key(1)), &[0xab; NONCE_BYTES]);
+    assert_eq!(hex(&sealed[..40]), format!("47c2204e000000000807060504030201{}", "ab".repeat(24)));
+    assert_eq!(OPENED_BYTES, 116);
+}
+
+#[test]
+fn an_opening_is_read_as_it_was_sealed_and_not_otherwise() {
+    let key = key(1);
+    for chains in [1, 7] {
+        let opening = opening(chains).unwrap();
+        let sealed = opening.seal(under(&key), &[1; NONCE_BYTES]);
+        assert!(sealed.len() <= OPENING_BYTES_MAX);
+        let claimed = ClaimedOpening::read(&sealed).unwrap();
+        assert_eq!((claimed.epoch(), claimed.alias()), (Epoch(20_000), Alias(0x0102_0304_0506_0708)));
+        let unsealed = claimed.unseal(&key).unwrap();
+        assert_eq!(unsealed.sequence(), 7);
+        let read = unsealed.opening().unwrap();
+        assert_eq!(read, opening);
+        assert_eq!(sig::digest(&read.body()), sig::digest(&opening.body()));
+        // Who listens finds neither the key nor the GPUs in it.
+        let id = opening.claimed.key;
+        assert!(!sealed.windows(16).any(|w| w == id.as_bytes() || w == [0; 16]));
+        for at in 0..sealed.len() {
+            let mut changed = sealed.clone();
+            changed[at] ^= 1;
+            let read = ClaimedOpening::read(&changed).ok().and_then(|claimed| claimed.unseal(&key).ok());
+            assert!(read.is_none(), "byte {at} is not covered");
+        }
+        assert!(claimed.unseal(&super::tests::key(2)).is_err());
+    }
+    assert_eq!(opening(0), None);
+    assert_eq!(opening(8), None, "more chains than there is room for");
+    let long = "a".repeat(101);
+    let signing = SigningKey::from_seed(&Zeroizing::new([6; 32]));
+    assert_eq!(Opening::sign(asked(1), &long, 7, UnixSeconds(0), &signing), None);
+    assert_eq!(ClaimedOpening::read(&[0x47; 100]).err(), Some(Malformed::Length(100)));
+    // A signature for a datagram is none for a request.
+    let opening = opening(1).unwrap();
+    let check = |method| {
+        opening.claimed.verify(
+            &signing.public(),
+            method,
+            "example.org:8080",
+            "/api/v1/machine/beat-epoch",
+            "",
+        )
+    };
+    assert_eq!(check(OPENING_METHOD), Ok(()));
+    assert!(check("POST").is_err());
+}
+
+#[test]
+fn an_answer_to_an_opening_is_its_asker_s_alone() {
+    let key = key(1);
+    let all = [
+        OpeningOutcome::Opened {
+            epoch: Epoch(20_001),
+            alias: Alias(9),
+            key: super::tests::key(2),
+            addresses: 3,
+        },
+        OpeningOutcome::AskByHttp,
+        OpeningOutcome::Busy(600),
+    ];
+    for outcome in all {
+        let opened = Opened { sequence: 7, outcome, server_time: UnixSeconds(5) };
+        let sealed = opened.seal(under(&key), &[1; NONCE_BYTES]);
+        let claimed = ClaimedOpened::read(&sealed).unwrap();
+        assert_eq!(claimed.unseal(&key), Ok(Ok(opened)));
+        assert_eq!(claimed.unseal(&super::tests::key(2)), Err(WrongMac));
+        let shown = super::tests::key(2);
+        assert!(!sealed.windows(32).any(|w| w == shown.as_bytes()), "the new key is shown to who listens");
+        assert!(ClaimedOpening::read(&sealed).is_err(), "an answer was taken for a question");
+    }
+}
+
+proptest! {
+    #[test]
+    fn what_is_inside_a_seal_has_one_spelling(at in 0usize..260, to in any::<u8>()) {
+        let mut inside = opening(1).unwrap().to_bytes();
+        let at = at % inside.len();
+        inside[at] = to;
+        if let Ok(read) = Opening::read(&inside) {
+            prop_assert_eq!(read.to_bytes(), inside);
+        }
+    }
+}
+
+#[test]
+fn a_lane_vouches_for_thirty_days() {
+    let now = Epoch(20_000);
+    let check = |epoch, vouches| assert_eq!(Epoch(epoch).vouches_in(now), vouches, "{epoch}");
+    check(20_001, true);
+    check(20_000, true);
+    check(19_970, true);
+    check(19_969, false);
+    check(20_002, false);
+}
+
+#[test]
+fn other_addresses_have_another_check() {
+    let udp =
+        |host: &str, port| UdpAddress { host: Text::new(host).ok().filter(|h| !h.as_str().is_empty()), port };
+    let all = [
+        addresses_check(None, None),
+        addresses_check(Some(&udp("", 1)), None),
+        addresses_check(Some(&udp("", 2)), None),
+        addresses_check(Some(&udp("a", 1)), None),
+        addresses_check(Some(&udp("a", 1)), Some("http://a")),
+        addresses_check(None, Some("http://a")),
+    ];
+    for (n, one) in all.iter().enumerate() {
+        assert!(!all[..n].contains(one), "{n}");
+    }
+    assert_eq!(all[3], addresses_check(Some(&udp("a", 1)), None));
 }

@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     backoff::{Backoff, random},
-    carrier::Carrier,
+    carrier::{Asked, Carrier},
     data::{BEATS, DataDir, DataError},
     inventory::version,
     lane::{self, Frame, Lane},
@@ -133,6 +133,8 @@ impl From<ClientError> for Broke {
 /// What beating keeps besides the buffer.
 struct Way {
     lane: Option<Lane>,
+    /// The lane before, which vouches for a question for the next.
+    before: Option<Lane>,
     carrier: Carrier,
     /// The server knows no frames: reports until then.
     reports_until: Option<tokio::time::Instant>,
@@ -145,7 +147,12 @@ impl Way {
             tracing::warn!(error = super::preflight::chain(&e), "the lane of beats could not be read");
             None
         });
-        Self { lane, carrier: Carrier::default(), reports_until: None }
+        Self { lane, before: None, carrier: Carrier::default(), reports_until: None }
+    }
+
+    /// The lane is of no use any more, but to vouch for the next.
+    fn leave(&mut self) {
+        self.before = self.lane.take().or(self.before.take());
     }
 }
 
@@ -165,15 +172,17 @@ async fn send(shared: &Shared, buffer: &mut Buffer, way: &mut Way) -> Result<(),
             Some(lane) => lane,
             None if openings < 2 => {
                 openings += 1;
-                // The lane that ends says all it has to say. What does not arrive is sent under the next one.
-                if let Some(mut lane) = way.lane.take().filter(|lane| lane.counts(now())) {
-                    let last = frames(buffer, &mut lane, true);
-                    keep(shared, &lane);
+                // The lane that ends says all it has to say, or is left for the next try: nothing shows its chains later. Minutes
+                // are sent under the next one too.
+                if let Some(lane) = way.lane.as_mut().filter(|lane| lane.counts(now())) {
+                    let last = frames(buffer, lane, true);
+                    keep(shared, lane);
                     if !last.is_empty() {
-                        let _ = way.carrier.carry(&shared.client, &lane, &last).await;
+                        way.carrier.carry(&shared.client, lane, &last).await?;
                     }
                 }
-                match open(shared, buffer, &present).await? {
+                way.leave();
+                match open(shared, buffer, &present, way).await? {
                     Some(lane) => way.lane.insert(lane),
                     None => {
                         way.reports_until = Some(tokio::time::Instant::now() + REPORTS_FOR);
@@ -201,6 +210,7 @@ async fn send(shared: &Shared, buffer: &mut Buffer, way: &mut Way) -> Result<(),
             let beat = MinuteBeat { minute: answer.minute, gpus: gpus.iter().copied().collect() };
             match answer.outcome {
                 Outcome::Durable => {
+                    sent.iter().filter(|f| answer.answers(&f.beat)).for_each(|f| lane.shown(f.beat.link));
                     buffer.acknowledged(&[beat]);
                     shared.update(|s| {
                         s.beats_credited += gpus.len() as u64;
@@ -233,7 +243,7 @@ async fn send(shared: &Shared, buffer: &mut Buffer, way: &mut Way) -> Result<(),
         lane.keep(|minute| buffer.minutes.contains_key(&minute));
         keep(shared, lane);
         if again {
-            way.lane = None;
+            way.leave();
         }
         if let Err(e) = buffer.store(&shared.data) {
             // They will be sent again after a restart, which changes nothing.
@@ -297,7 +307,8 @@ async fn open(
     shared: &Shared,
     buffer: &Buffer,
     present: &BTreeSet<GpuId>,
-) -> Result<Option<Lane>, ClientError> {
+    way: &mut Way,
+) -> Result<Option<Lane>, Broke> {
     let Some(key) = shared.client.key() else { return Ok(None) };
     let gpus: Vec<GpuId> = present.iter().copied().take(64).collect();
     let oldest = buffer.minutes.keys().next().map_or(now().minute(), |minute| Minute(*minute));
@@ -307,6 +318,13 @@ async fn open(
         getrandom::fill(&mut seed).expect("the system gives randomness");
         seed
     });
+    if let Some(before) = way.before.as_ref().filter(|before| before.vouches(now())) {
+        match way.carrier.open(&shared.client, before, &request).await {
+            Asked::Granted(grant) => return Ok(opening.granted(*grant)),
+            Asked::Wait(wait) => return Err(Broke::Wait(wait)),
+            Asked::Unheard => {}
+        }
+    }
     match shared.client.call::<BeatEpoch>(&[], &Default::default(), &request).await {
         Ok(grant) => Ok(opening.granted(grant)),
         // A server of the version before.
@@ -315,7 +333,7 @@ async fn open(
             tracing::warn!(%body, "no lane for frames; beats are reported in the older form");
             Ok(None)
         }
-        Err(error) => Err(error),
+        Err(error) => Err(error.into()),
     }
 }
 

@@ -8,7 +8,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-use gangline_wire::beat::{ANSWER_BYTES, Answer, BeatKey, ClaimedAnswer, FRAMES_MAX};
+use gangline_types::UnixMillis;
+use gangline_wire::{
+    api::machine::{EpochGrant, EpochRequest},
+    beat::{
+        ANSWER_BYTES, Answer, BeatKey, ClaimedAnswer, ClaimedOpened, FRAMES_MAX, NONCE_BYTES, OPENED_BYTES,
+        Opened, OpeningOutcome,
+    },
+};
 use tokio::net::UdpSocket;
 
 use super::lane::{Frame, Lane};
@@ -21,6 +28,8 @@ const UDP_TRIES: u32 = 3;
 /// UDP is left alone for so long after it failed; twice as long each time, up to the limit.
 const UDP_REST: Duration = Duration::from_secs(60);
 const UDP_REST_MAX: Duration = Duration::from_secs(3600);
+/// A question for an epoch that was put off so often by datagram is asked by HTTP.
+const PUT_OFF_MAX: u32 = 5;
 /// How long a posted request may take.
 const POST_WAIT: Duration = Duration::from_secs(30);
 
@@ -32,11 +41,23 @@ pub(crate) struct Carried {
     pub unknown: bool,
 }
 
+/// What came of a question for an epoch by datagram.
+pub(crate) enum Asked {
+    /// The epoch is open.
+    Granted(Box<EpochGrant>),
+    /// The server is busy: ask again after this.
+    Wait(Duration),
+    /// Nobody answered, or it said to ask by HTTP.
+    Unheard,
+}
+
 /// The ways to the server.
 #[derive(Default)]
 pub(crate) struct Carrier {
     socket: Option<(SocketAddr, UdpSocket)>,
     rest: Option<(Instant, Duration)>,
+    /// How often in a row a question for an epoch was put off.
+    put_off: u32,
 }
 
 fn answer(bytes: &[u8], key: &BeatKey) -> Option<Answer> {
@@ -88,16 +109,68 @@ impl Carrier {
         Ok(Carried { answers, unknown })
     }
 
-    async fn by_udp(&mut self, to: SocketAddr, key: &BeatKey, frames: &[Frame], answers: &mut Vec<Answer>) {
+    /// Asks for an epoch by datagram; the lane that is left vouches for it, and beats go where they went under that.
+    pub(crate) async fn open(&mut self, client: &Client, before: &Lane, request: &EpochRequest) -> Asked {
+        if self.rest.is_some_and(|(until, _)| Instant::now() < until) || self.put_off >= PUT_OFF_MAX {
+            self.put_off = 0;
+            return Asked::Unheard;
+        }
+        let Some(to) = address(client, before).await else { return Asked::Unheard };
+        let key = before.key();
+        for _ in 0..UDP_TRIES {
+            let Some(socket) = self.socket_to(to).await else { return Asked::Unheard };
+            // A new question each time: the number of one that was lost on its way back has been used.
+            let Some(opening) = client.opening(request) else { return Asked::Unheard };
+            let mut nonce = [0; NONCE_BYTES];
+            getrandom::fill(&mut nonce).expect("the system gives randomness");
+            if socket.send(&opening.seal(before.under(&key), &nonce)).await.is_err() {
+                self.socket = None;
+                return Asked::Unheard;
+            }
+            let heard = tokio::time::timeout(UDP_WAIT, opened(socket, &key, opening.claimed.sequence)).await;
+            let Some(Opened { outcome, server_time, .. }) = heard.ok().flatten() else { continue };
+            self.put_off = if matches!(outcome, OpeningOutcome::Busy(_)) { self.put_off + 1 } else { 0 };
+            return match outcome {
+                // Beats are taken elsewhere by now: where, the same question by HTTP tells.
+                OpeningOutcome::Opened { addresses, .. } if addresses != before.addresses_check() => {
+                    Asked::Unheard
+                }
+                OpeningOutcome::Opened { epoch, alias, key, .. } => {
+                    let mut gpus: Vec<_> = request.chains.iter().map(|chain| chain.gpu).collect();
+                    gpus.sort_unstable();
+                    Asked::Granted(Box::new(EpochGrant {
+                        epoch,
+                        alias,
+                        key: gangline_types::Hash(*key.as_bytes()),
+                        gpus,
+                        udp: before.udp.clone(),
+                        http: before.http.clone(),
+                        server_time: UnixMillis(server_time.0 * 1000),
+                    }))
+                }
+                OpeningOutcome::AskByHttp => Asked::Unheard,
+                OpeningOutcome::Busy(seconds) => {
+                    Asked::Wait(Duration::from_secs(u64::from(seconds.clamp(1, 600))))
+                }
+            };
+        }
+        tracing::info!("no answer by UDP to the question for another lane; it is asked over HTTP");
+        Asked::Unheard
+    }
+
+    /// The socket that reaches this address.
+    async fn socket_to(&mut self, to: SocketAddr) -> Option<&UdpSocket> {
         if self.socket.as_ref().is_none_or(|(known, _)| *known != to) {
             let any: SocketAddr = if to.is_ipv4() { ([0, 0, 0, 0], 0).into() } else { ([0u16; 8], 0).into() };
-            let Ok(socket) = UdpSocket::bind(any).await else { return };
-            if socket.connect(to).await.is_err() {
-                return;
-            }
+            let socket = UdpSocket::bind(any).await.ok()?;
+            socket.connect(to).await.ok()?;
             self.socket = Some((to, socket));
         }
-        let Some((_, socket)) = &self.socket else { return };
+        self.socket.as_ref().map(|(_, socket)| socket)
+    }
+
+    async fn by_udp(&mut self, to: SocketAddr, key: &BeatKey, frames: &[Frame], answers: &mut Vec<Answer>) {
+        let Some(socket) = self.socket_to(to).await else { return };
         for _ in 0..UDP_TRIES {
             let waiting: Vec<&Frame> =
                 frames.iter().filter(|f| !answers.iter().any(|a| a.answers(&f.beat))).collect();
@@ -129,6 +202,20 @@ impl Carrier {
                 self.socket = None;
                 return;
             }
+        }
+    }
+}
+
+/// The answer to the question of this number, once it comes; none where the socket is of no use.
+async fn opened(socket: &UdpSocket, key: &BeatKey, sequence: u64) -> Option<Opened> {
+    let mut bytes = [0; OPENED_BYTES + 1];
+    loop {
+        let length = socket.recv(&mut bytes).await.ok()?;
+        let answer = ClaimedOpened::read(&bytes[..length]).ok().and_then(|claimed| claimed.unseal(key).ok());
+        if let Some(Ok(answer)) = answer
+            && answer.sequence == sequence
+        {
+            return Some(answer);
         }
     }
 }

@@ -1,21 +1,25 @@
 //! Epochs: when the network says that the bell will ring, the GPUs are made ready in children of their own,
-//! wait for the bell, and answer all at once. A renter's work comes first: the children end the moment a
-//! cluster is here, and a GPU gives no more of its time to proving than its hour allows.
+//! wait for the bell, and answer all at once. A renter's work comes first: a GPU's child ends the moment a
+//! cluster is on it, while the machine's other GPUs answer; and a GPU gives no more of its time to proving than
+//! its hour allows.
 //!
 //! Judges nothing: what an epoch is worth comes back as a verdict.
 
 use std::{
     collections::BTreeMap,
+    pin::pin,
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use gangline_proof::epoch::{Budget, GpuKey};
-use gangline_types::GpuId;
+use gangline_proof::epoch::{Budget, GpuKey, OverBudget};
+use gangline_types::{GpuId, ProofId, Text};
 use gangline_wire::{
     api::epoch::{
-        BellGpu, BellRequest, EpochChallenge, EpochCommit, EpochNotice, EpochOpen, EpochReady, EpochVerdict,
+        BellGpu, BellRequest, BellUnable, EpochChallenge, EpochCommit, EpochNotice, EpochOpen, EpochReady,
+        EpochVerdict,
     },
+    api::machine::Observed,
     endpoints::{EpochBegin, EpochOpened, EpochRoots},
 };
 use tokio::task::JoinSet;
@@ -35,6 +39,9 @@ const BELL_SECONDS_MAX: u64 = 60;
 /// Enrolment has three epochs within minutes: the hour's budget allows as many times ten seconds.
 const ENROLMENT_MILLIS: u64 = 3 * Budget::LIMIT_MILLIS;
 
+/// A server waits so long for an opening at least, after the roots.
+const OPENED_WITHIN: Duration = Duration::from_secs(900);
+
 /// Why an epoch was not answered.
 #[derive(Debug, thiserror::Error)]
 enum EpochFailure {
@@ -42,6 +49,8 @@ enum EpochFailure {
     Child(#[from] ChildError),
     #[error("the server did not take a step of the epoch")]
     Server(#[from] ClientError),
+    #[error("a renter's cluster came first")]
+    Hired,
 }
 
 /// What each GPU's hour has been spent on, and how long its last epoch took.
@@ -53,18 +62,12 @@ struct Spending {
 
 impl Spending {
     /// Whether this GPU may answer another epoch now. The first hour of a worker holds its enrolment.
-    fn may_start(&mut self, gpu: GpuId, first_hour: bool) -> bool {
+    fn may_start(&mut self, gpu: GpuId, first_hour: bool) -> Result<(), OverBudget> {
         let expected = self.last_millis.get(&gpu).copied().unwrap_or(0);
         let budget = self.budgets.entry(gpu).or_insert_with(|| {
             Budget::with_limit(if first_hour { ENROLMENT_MILLIS } else { Budget::LIMIT_MILLIS })
         });
-        match budget.may_start(client::now(), expected) {
-            Ok(()) => true,
-            Err(over) => {
-                tracing::warn!(%gpu, why = %over, "no epoch is answered");
-                false
-            }
-        }
+        budget.may_start(client::now(), expected)
     }
     fn spend(&mut self, gpu: GpuId, took: Duration) {
         let millis = took.as_millis() as u64;
@@ -91,7 +94,7 @@ pub(crate) async fn run(shared: Arc<Shared>) {
     let mut settled = false;
     loop {
         let notice: Option<EpochNotice> = notices.borrow_and_update().clone();
-        let Some(notice) = notice.filter(|_| !is_busy(&shared)) else {
+        let Some(notice) = notice.and_then(|notice| unhired(&shared, notice)) else {
             tokio::select! {
                 () = shared.stop.cancelled() => return,
                 _ = notices.changed() => continue,
@@ -105,11 +108,6 @@ pub(crate) async fn run(shared: Arc<Shared>) {
         let gpus: Vec<GpuId> = notice.gpus.iter().map(|ready| ready.gpu).collect();
         let worked = tokio::select! {
             () = shared.stop.cancelled() => return,
-            // The children end with the future that holds them.
-            () = hired(&shared) => {
-                tracing::info!("a renter's cluster comes first: the epoch is left");
-                true
-            }
             worked = round(&shared, notice, &mut spending, first_hour) => worked,
         };
         for gpu in gpus {
@@ -127,17 +125,43 @@ pub(crate) async fn run(shared: Arc<Shared>) {
     }
 }
 
-fn is_busy(shared: &Shared) -> bool {
-    shared.read(|status| !status.clusters.is_empty())
+/// Whether a renter's cluster is on this GPU.
+fn is_hired(shared: &Shared, gpu: GpuId) -> bool {
+    let is_live = |state| matches!(state, Observed::Starting | Observed::Running);
+    shared.read(|status| status.clusters.iter().any(|c| c.gpu == Some(gpu) && is_live(c.state)))
 }
 
-/// Returns once a renter's cluster is on this machine.
-async fn hired(shared: &Shared) {
+/// The part of a notice that is about GPUs without a renter; none if nothing is left of it.
+fn unhired(shared: &Shared, mut notice: EpochNotice) -> Option<EpochNotice> {
+    notice.gpus.retain(|ready| !is_hired(shared, ready.gpu));
+    (!notice.gpus.is_empty()).then_some(notice)
+}
+
+/// The first of these GPUs that a renter's cluster is on, once there is one.
+async fn hired(shared: &Shared, gpus: &[GpuId]) -> GpuId {
     let mut news = shared.news();
-    while !is_busy(shared) {
+    loop {
+        news.borrow_and_update();
+        if let Some(gpu) = gpus.iter().find(|gpu| is_hired(shared, **gpu)) {
+            return *gpu;
+        }
         if news.changed().await.is_err() {
             std::future::pending::<()>().await;
         }
+    }
+}
+
+/// What comes of `work`, which is left as it is when a renter's cluster comes to this GPU.
+async fn unless_hired<T, E: Into<EpochFailure>>(
+    shared: &Shared,
+    gpu: GpuId,
+    work: impl Future<Output = Result<T, E>>,
+) -> Result<T, EpochFailure> {
+    let gpus = [gpu];
+    tokio::select! {
+        biased;
+        _ = hired(shared, &gpus) => Err(EpochFailure::Hired),
+        done = work => done.map_err(Into::into),
     }
 }
 
@@ -152,11 +176,13 @@ struct Ready {
 /// One epoch; whether every GPU got a verdict.
 async fn round(shared: &Arc<Shared>, notice: EpochNotice, spending: &mut Spending, first_hour: bool) -> bool {
     let Some(machine_key) = shared.client.key() else { return false };
-    let (mut ready, mut all_well) = (Vec::new(), true);
+    let (mut ready, mut unable, mut all_well) = (Vec::new(), Vec::new(), true);
     let mut warming = JoinSet::new();
     for EpochReady { gpu, params } in notice.gpus {
         let Some((_, local)) = shared.gpus().into_iter().find(|(known, _)| *known == gpu) else { continue };
-        if !spending.may_start(gpu, first_hour) {
+        if let Err(over) = spending.may_start(gpu, first_hour) {
+            tracing::warn!(%gpu, why = %over, "no epoch is answered");
+            unable.push(BellUnable { gpu, why: Text::lossy(&over.to_string()) });
             continue;
         }
         let (shared, key) = (Arc::clone(shared), GpuKey::derive(&machine_key.seed(), gpu));
@@ -167,22 +193,28 @@ async fn round(shared: &Arc<Shared>, notice: EpochNotice, spending: &mut Spendin
                 child.epoch_warm_up(params).await?;
                 Ok::<_, ChildError>(child)
             };
-            match child.await {
-                Ok(child) => Some(Ready { gpu, local, child, key }),
-                Err(error) => {
-                    failed(&shared, gpu, &EpochFailure::Child(error));
-                    None
+            match unless_hired(&shared, gpu, child).await {
+                Ok(child) => Ok(Ready { gpu, local, child, key }),
+                Err(failure) => {
+                    failed(&shared, gpu, &failure);
+                    let is_unable = !matches!(failure, EpochFailure::Hired);
+                    Err(is_unable.then(|| BellUnable { gpu, why: Text::lossy(&chain(&failure)) }))
                 }
             }
         });
     }
     while let Some(done) = warming.join_next().await {
         match done {
-            Ok(Some(one)) => ready.push(one),
-            _ => all_well = false,
+            Ok(Ok(one)) => ready.push(one),
+            Ok(Err(None)) => {}
+            Ok(Err(Some(one))) => {
+                all_well = false;
+                unable.push(one);
+            }
+            Err(_) => all_well = false,
         }
     }
-    if ready.is_empty() {
+    if ready.is_empty() && unable.is_empty() {
         return all_well;
     }
     for one in &ready {
@@ -190,10 +222,19 @@ async fn round(shared: &Arc<Shared>, notice: EpochNotice, spending: &mut Spendin
     }
     let gpus = ready.iter().map(|one| BellGpu { gpu: one.gpu, key: one.key.public() }).collect();
     let limit = Duration::from_secs(BELL_SECONDS_MAX);
-    let begun = shared
-        .client
-        .call_waiting::<EpochBegin>(&[], &Default::default(), &BellRequest { gpus }, limit)
-        .await;
+    let (request, none) = (BellRequest { gpus, unable }, Default::default());
+    let mut bell = pin!(shared.client.call_waiting::<EpochBegin>(&[], &none, &request, limit));
+    let begun = loop {
+        let waiting: Vec<GpuId> = ready.iter().map(|one| one.gpu).collect();
+        tokio::select! {
+            begun = &mut bell => break begun,
+            // Its child holds the memory of the GPU, so it ends before the bell.
+            gpu = hired(shared, &waiting) => {
+                failed(shared, gpu, &EpochFailure::Hired);
+                ready.retain(|one| one.gpu != gpu);
+            }
+        }
+    };
     let challenges = match begun {
         Ok(begun) => begun.challenges,
         Err(error) => {
@@ -212,17 +253,18 @@ async fn round(shared: &Arc<Shared>, notice: EpochNotice, spending: &mut Spendin
         proving.spawn(async move {
             let gpu = one.gpu;
             let (took, answered) = answer(&shared, one, challenge).await;
-            (gpu, took, answered.map_err(|failure| failed(&shared, gpu, &failure)))
+            let is_left = matches!(answered, Err(EpochFailure::Hired));
+            (gpu, took, answered.map_err(|failure| failed(&shared, gpu, &failure)), is_left)
         });
     }
     while let Some(done) = proving.join_next().await {
-        let Ok((gpu, took, answered)) = done else {
+        let Ok((gpu, took, answered, is_left)) = done else {
             all_well = false;
             continue;
         };
         spending.spend(gpu, took);
         let Ok(verdict) = answered else {
-            all_well = false;
+            all_well &= is_left;
             continue;
         };
         shared.reached();
@@ -246,6 +288,9 @@ async fn round(shared: &Arc<Shared>, notice: EpochNotice, spending: &mut Spendin
 
 fn failed(shared: &Shared, gpu: GpuId, failure: &EpochFailure) {
     show(shared, gpu, None);
+    if let EpochFailure::Hired = failure {
+        return tracing::info!(%gpu, "a renter's cluster comes first: the epoch is left");
+    }
     if let EpochFailure::Server(error) = failure {
         shared.failed("answer an epoch", error);
         if error.is_passing() {
@@ -257,28 +302,48 @@ fn failed(shared: &Shared, gpu: GpuId, failure: &EpochFailure) {
     problem(shared, gpu, Some(why));
 }
 
-/// One epoch from challenge to verdict, and how long the GPU worked.
+/// One epoch from challenge to verdict, and how long the GPU worked. A renter's cluster ends it at any moment, and the
+/// child with it.
 async fn answer(
     shared: &Shared,
     mut one: Ready,
     given: EpochChallenge,
 ) -> (Duration, Result<EpochVerdict, EpochFailure>) {
-    let began = Instant::now();
-    let committed = commit(shared, &mut one, &given).await;
+    let (gpu, began) = (one.gpu, Instant::now());
+    let committed = unless_hired(shared, gpu, commit(shared, &mut one, &given)).await;
     let took = began.elapsed();
     let (nonce, commitment, wait) = match committed {
         Ok(committed) => committed,
         Err(failure) => return (took, Err(failure)),
     };
-    show(shared, one.gpu, doing("opening", 5, 5));
+    show(shared, gpu, doing("opening", 5, 5));
     let opened = async {
         tokio::time::sleep(wait).await;
         let opening = one.child.epoch_open(nonce).await?;
         let signature = one.key.sign(&given.challenge, &commitment, &nonce, &opening);
-        let open = EpochOpen { opening, signature };
-        Ok(shared.client.call::<EpochOpened>(&[&given.proof], &Default::default(), &open).await?)
+        hand_in(shared, gpu, given.proof, &EpochOpen { opening, signature }).await
     };
-    (took, opened.await)
+    (took, unless_hired(shared, gpu, opened).await)
+}
+
+/// Hands an opening in, again and again while the server is away or busy: its clock stopped with the roots.
+async fn hand_in(
+    shared: &Shared,
+    gpu: GpuId,
+    proof: ProofId,
+    open: &EpochOpen,
+) -> Result<EpochVerdict, EpochFailure> {
+    let until = Instant::now() + OPENED_WITHIN;
+    let mut backoff = Backoff::default();
+    loop {
+        match shared.client.call::<EpochOpened>(&[&proof], &Default::default(), open).await {
+            Err(error) if error.is_passing() && Instant::now() < until => {
+                tracing::warn!(%gpu, %proof, %error, "the opening was not taken; handing it in again");
+                tokio::time::sleep(backoff.failed()).await;
+            }
+            other => return Ok(other?),
+        }
+    }
 }
 
 type Committed = (gangline_types::Hash, gangline_proof::epoch::Commitment, Duration);
@@ -299,4 +364,129 @@ async fn commit(shared: &Shared, one: &mut Ready, given: &EpochChallenge) -> Res
     let roots = EpochCommit { commitment: commitment.clone() };
     let receipt = shared.client.call::<EpochRoots>(&[&proof], &Default::default(), &roots).await?;
     Ok((receipt.nonce, commitment, Duration::from_millis(receipt.open_in_millis)))
+}
+
+#[cfg(test)]
+mod tests {
+    use gangline_proof::epoch::{Challenge, SIZES};
+    use gangline_types::{ClusterId, Hash};
+
+    use super::{
+        super::{
+            child::{Executable, FoundAdapter},
+            data::DataDir,
+            progress::Bars,
+            settings::Settings,
+            status::{ClusterStatus, Status},
+        },
+        *,
+    };
+    use crate::client::Client;
+
+    fn gpu(n: u8) -> GpuId {
+        GpuId::from_bytes([n; 16])
+    }
+
+    fn shared(executable: Executable, folder: &std::path::Path) -> Shared {
+        let client = Client::new("http://127.0.0.1:9", None).unwrap();
+        let data = DataDir::resolve(Some(folder)).unwrap();
+        Shared::new(client, data, Settings::default(), executable, Bars::new(true), Status::default())
+    }
+
+    fn put(shared: &Shared, on: GpuId, state: Observed) {
+        shared.update(|status| {
+            status.clusters = vec![ClusterStatus {
+                cluster: ClusterId::from_bytes([7; 16]),
+                gpu: Some(on),
+                state,
+                detail: String::new(),
+                started_at: None,
+                tunnel_open: false,
+            }];
+        });
+    }
+
+    #[test]
+    fn a_hired_gpu_is_left_alone_and_the_machine_s_others_hear_the_bell() {
+        let folder = tempfile::tempdir().unwrap();
+        let shared = shared(Executable::at("/nowhere".into()), folder.path());
+        let ready = |n| EpochReady { gpu: gpu(n), params: SIZES[0] };
+        let called = |gpus: &[u8]| {
+            let notice = EpochNotice { gpus: gpus.iter().copied().map(ready).collect() };
+            unhired(&shared, notice).map(|left| left.gpus.iter().map(|ready| ready.gpu).collect::<Vec<_>>())
+        };
+        assert_eq!(called(&[1, 2]), Some(vec![gpu(1), gpu(2)]));
+        for state in [Observed::Starting, Observed::Running] {
+            put(&shared, gpu(1), state);
+            assert_eq!(called(&[1, 2]), Some(vec![gpu(2)]), "{state:?}");
+            assert_eq!(called(&[1]), None, "{state:?}");
+        }
+        for state in [Observed::RefusedByOwner, Observed::Failed, Observed::Gone] {
+            put(&shared, gpu(1), state);
+            assert_eq!(called(&[1, 2]), Some(vec![gpu(1), gpu(2)]), "{state:?}");
+        }
+    }
+
+    /// A prover that gets ready, tells the id of its process when it is given work, and works for ever. Another process
+    /// writes it down: what this one has open for writing, a child of another test may hold at the moment it is started.
+    fn prover(folder: &std::path::Path) -> Executable {
+        use std::{io::Write, process};
+        let program = folder.join("program");
+        let text = "#!/bin/sh\nread line\necho '{\"is\":\"ready\"}'\nread line\necho \"{\\\"is\\\":\\\"progress\\\",\\\"step\\\":$$}\"\nexec sleep 1000\n";
+        let mut writing = process::Command::new("install")
+            .args(["-m", "700", "/dev/stdin"])
+            .arg(&program)
+            .stdin(process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        writing.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
+        assert!(writing.wait().unwrap().success());
+        Executable::at(program)
+    }
+
+    #[tokio::test]
+    async fn a_prover_ends_at_once_when_its_gpu_is_hired_and_not_for_another() {
+        let folder = tempfile::tempdir().unwrap();
+        let shared = Arc::new(shared(prover(folder.path()), folder.path()));
+        let adapter = FoundAdapter {
+            index: 0,
+            name: "card".into(),
+            backend: gangline_types::Backend::Vulkan,
+            kind: gangline_types::AdapterKind::Discrete,
+            driver: String::new(),
+            pci_vendor: 0,
+            pci_device: 0,
+            pci_address: String::new(),
+        };
+        let challenge = Challenge { params: SIZES[0], beacon: Hash([1; 32]), binding: Hash([2; 32]) };
+        let (told, mut process) = tokio::sync::mpsc::channel(1);
+        let working = {
+            let shared = Arc::clone(&shared);
+            tokio::spawn(async move {
+                let child = async {
+                    let mut child = ProverChild::start_epochs(&shared.executable, &adapter).await?;
+                    child.epoch_commit(challenge, |id| told.try_send(id).unwrap()).await
+                };
+                unless_hired(&shared, gpu(1), child).await
+            })
+        };
+        let limit = Duration::from_secs(60);
+        let id = tokio::time::timeout(limit, process.recv()).await.expect("it works").expect("its id");
+        let status = format!("/proc/{id}/status");
+        let runs = || {
+            let status = std::fs::read_to_string(&status).unwrap_or_default();
+            !status.is_empty() && !status.contains("State:\tZ")
+        };
+        put(&shared, gpu(2), Observed::Running);
+        assert_eq!(hired(&shared, &[gpu(1), gpu(2)]).await, gpu(2));
+        assert!(runs() && !working.is_finished(), "it ended for another GPU's renter");
+        put(&shared, gpu(1), Observed::Starting);
+        let left = working.await.unwrap();
+        assert!(matches!(left, Err(EpochFailure::Hired)), "{left:?}");
+        let began = Instant::now();
+        while runs() {
+            assert!(began.elapsed() < limit, "its process goes on");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
 }

@@ -9,7 +9,9 @@ use gangline_types::{GpuId, Hash, Minute, Text, UnixSeconds};
 use gangline_wire::{
     SigningKey,
     api::machine::{ChainStart, EpochGrant, EpochRequest, UdpAddress},
-    beat::{Alias, BEAT_BYTES, Beat, BeatKey, Chain, Epoch, Link, WorkerVersion, chain},
+    beat::{
+        Alias, BEAT_BYTES, Beat, BeatKey, Chain, Epoch, Link, Under, WorkerVersion, addresses_check, chain,
+    },
 };
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
@@ -113,6 +115,18 @@ impl Lane {
     pub(crate) fn key(&self) -> BeatKey {
         BeatKey::from_bytes(*Zeroizing::new(self.key.0))
     }
+    /// What vouches for a question for another lane.
+    pub(crate) fn under<'a>(&self, key: &'a BeatKey) -> Under<'a> {
+        Under { epoch: self.epoch, alias: self.alias, key }
+    }
+    /// A check of the addresses that it knows.
+    pub(crate) fn addresses_check(&self) -> u16 {
+        addresses_check(self.udp.as_ref(), self.http.as_ref().map(|url| url.as_str()))
+    }
+    /// Whether a question that it vouches for is heard.
+    pub(crate) fn vouches(&self, now: UnixSeconds) -> bool {
+        self.epoch.vouches_in(Epoch::of(now))
+    }
     /// Whether it can say that all of `gpus` were alive.
     pub(crate) fn has(&self, gpus: &BTreeSet<GpuId>) -> bool {
         gpus.iter().all(|gpu| self.places.iter().any(|p| p.gpu == *gpu))
@@ -185,25 +199,32 @@ impl Lane {
     }
 
     /// Further frames for a minute whose frame was made: each shows the chain of one more of its GPUs that beat since it
-    /// was shown last, at most `most` of them. They credit nothing new.
-    pub(crate) fn closing(&mut self, minute: Minute, worker: WorkerVersion, most: usize) -> Vec<Frame> {
-        let Some(made) = self.made.get(&minute.0).cloned() else { return Vec::new() };
+    /// was shown last, at most `most` of them, and names that GPU alone, so that its answer is its own. They credit nothing
+    /// new, and are made again until [`Self::shown`].
+    pub(crate) fn closing(&self, minute: Minute, worker: WorkerVersion, most: usize) -> Vec<Frame> {
+        let Some(made) = self.made.get(&minute.0) else { return Vec::new() };
         let (epoch, alias, key) = (self.epoch, self.alias, self.key());
         let behind = self
             .places
-            .iter_mut()
+            .iter()
             .enumerate()
             .filter(|(n, place)| made.gpus >> n & 1 == 1 && place.shown < place.count);
         behind
             .take(most)
             .map(|(n, place)| {
-                place.shown = place.count;
                 let preimage = Chain::from_seed(place.seed.0).value(place.count);
                 let link = Link { slot: n as u8, count: place.count, preimage };
-                let beat = Beat { epoch, alias, minute, worker, gpus: made.gpus, link };
+                let beat = Beat { epoch, alias, minute, worker, gpus: 1 << n, link };
                 Frame { beat, bytes: beat.seal(&key) }
             })
             .collect()
+    }
+
+    /// The server has written this value down.
+    pub(crate) fn shown(&mut self, link: Link) {
+        if let Some(place) = self.places.get_mut(usize::from(link.slot)) {
+            place.shown = place.shown.max(link.count);
+        }
     }
 
     /// Frames of minutes that do not wait any more are forgotten.
@@ -272,6 +293,10 @@ mod tests {
         assert_eq!(shown, [(0, 2), (1, 3), (0, 4), (1, 5)]);
         let closing: Vec<_> = lane.closing(Minute(11), version, 64).iter().map(|f| f.beat.link).collect();
         assert_eq!(closing.iter().map(|link| (link.slot, link.count)).collect::<Vec<_>>(), [(0, 5)]);
+        // Until it is known to have arrived.
+        let again = lane.closing(Minute(11), version, 64);
+        assert_eq!(again.iter().map(|f| (f.beat.gpus, f.beat.link)).collect::<Vec<_>>(), [(1, closing[0])]);
+        lane.shown(closing[0]);
         assert!(lane.closing(Minute(11), version, 64).is_empty());
         assert_eq!(lane.gpus(0b10), [gpu(1)].into());
         lane.keep(|minute| minute > 10);

@@ -3,6 +3,7 @@
 //!
 //! Refuses to know how the network decides: standing, placement and prices of others are told to it.
 
+mod appeal;
 mod backoff;
 mod beats;
 mod carrier;
@@ -33,6 +34,7 @@ mod status;
 mod sync;
 mod tunnel;
 
+pub use appeal::appeal;
 pub use child::{Executable, probe_child, prove_child};
 pub use data::{DataDir, DataError};
 pub use error::AgentError;

@@ -5,9 +5,10 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use gangline_proof::MatrixParams;
-use gangline_types::GpuId;
+use gangline_proof::{Challenge, Commitment, GpuKey, MatrixParams, Opening, Signature};
+use gangline_types::{GpuId, Hash};
 use gangline_wire::{
+    api::epoch::BellGpu,
     api::proof::{CommitRequest, GpuChallenge, OpenRequest, ProofRequest, Verdict},
     endpoints::{ProofBegin, ProofCommit, ProofOpen},
 };
@@ -88,6 +89,14 @@ pub(super) fn problem(shared: &Shared, gpu: GpuId, why: Option<String>) {
     });
 }
 
+/// A GPU whose child is ready.
+struct Ready {
+    gpu: GpuId,
+    local: LocalGpu,
+    child: ProverChild,
+    key: GpuKey,
+}
+
 /// One round: children are made ready once and prove as long as the network wants it again. Returns
 /// whether every GPU got a verdict.
 async fn round(
@@ -95,10 +104,11 @@ async fn round(
     wanted: Vec<(GpuId, LocalGpu)>,
     sizes: &mut BTreeMap<GpuId, MatrixParams>,
 ) -> bool {
+    let Some(machine_key) = shared.client.key() else { return false };
     let mut all_well = true;
     let mut warming = JoinSet::new();
     for (gpu, local) in wanted {
-        let shared = Arc::clone(shared);
+        let (shared, key) = (Arc::clone(shared), GpuKey::derive(&machine_key.seed(), gpu));
         let size = sizes.get(&gpu).copied().unwrap_or(MatrixParams::JOINING);
         warming.spawn(async move {
             show(&shared, gpu, doing("getting ready", 0, 0));
@@ -113,7 +123,7 @@ async fn round(
             if let Err(e) = &ready {
                 failed(&shared, gpu, &ProofFailure::Child(ChildError::Failed(chain(e))));
             }
-            ready.ok().map(|child| (gpu, local, child))
+            ready.ok().map(|child| Ready { gpu, local, child, key })
         });
     }
     let mut ready = Vec::new();
@@ -124,7 +134,8 @@ async fn round(
         }
     }
     while !ready.is_empty() {
-        let request = ProofRequest { gpus: ready.iter().map(|(gpu, ..)| *gpu).collect() };
+        let keys = ready.iter().map(|one| BellGpu { gpu: one.gpu, key: one.key.public() }).collect();
+        let request = ProofRequest { gpus: ready.iter().map(|one| one.gpu).collect(), keys };
         let begun = shared.client.call::<ProofBegin>(&[], &Default::default(), &request).await;
         let challenges = match begun {
             Ok(begun) => begun.challenges,
@@ -133,9 +144,8 @@ async fn round(
                 if !not_wanted {
                     shared.failed("ask for challenges", &error);
                 }
-                let asked: Vec<GpuId> = ready.iter().map(|(gpu, ..)| *gpu).collect();
                 shared.update(|s| {
-                    for g in s.gpus.iter_mut().filter(|g| asked.contains(&g.gpu)) {
+                    for g in s.gpus.iter_mut().filter(|g| request.gpus.contains(&g.gpu)) {
                         g.proof = None;
                         // The next sync says of each whether it is wanted all the same.
                         g.wanted &= !not_wanted;
@@ -146,22 +156,19 @@ async fn round(
         };
         shared.reached();
         let mut proving = JoinSet::new();
-        for (gpu, local, child) in ready.drain(..) {
-            let Some(challenge) = challenges.iter().find(|c| c.gpu == gpu).cloned() else {
+        for one in ready.drain(..) {
+            let Some(challenge) = challenges.iter().find(|c| c.gpu == one.gpu).cloned() else {
                 // Not wanted any more; the next sync says so too.
-                show(shared, gpu, None);
+                show(shared, one.gpu, None);
                 continue;
             };
-            sizes.insert(gpu, challenge.challenge.params);
-            proving.spawn(prove(Arc::clone(shared), gpu, local, child, challenge));
+            sizes.insert(one.gpu, challenge.challenge.params);
+            proving.spawn(prove(Arc::clone(shared), one, challenge));
         }
         while let Some(done) = proving.join_next().await {
             match done {
-                Ok(Some((gpu, local, child, again))) => {
-                    if again {
-                        ready.push((gpu, local, child));
-                    }
-                }
+                Ok(Some((one, true))) => ready.push(one),
+                Ok(Some((_, false))) => {}
                 _ => all_well = false,
             }
         }
@@ -185,14 +192,9 @@ fn failed(shared: &Shared, gpu: GpuId, failure: &ProofFailure) {
 }
 
 /// One proof from challenge to verdict; the child comes back with whether another is wanted.
-async fn prove(
-    shared: Arc<Shared>,
-    gpu: GpuId,
-    local: LocalGpu,
-    mut child: ProverChild,
-    given: GpuChallenge,
-) -> Option<(GpuId, LocalGpu, ProverChild, bool)> {
-    match steps(&shared, gpu, &local, &mut child, given).await {
+async fn prove(shared: Arc<Shared>, mut one: Ready, given: GpuChallenge) -> Option<(Ready, bool)> {
+    let gpu = one.gpu;
+    match steps(&shared, &mut one, given).await {
         Ok(verdict) => {
             shared.reached();
             shared.judged();
@@ -210,7 +212,7 @@ async fn prove(
                     g.proof = None;
                 }
             });
-            Some((gpu, local, child, verdict.again))
+            Some((one, verdict.again))
         }
         Err(failure) => {
             failed(&shared, gpu, &failure);
@@ -219,31 +221,58 @@ async fn prove(
     }
 }
 
-async fn steps(
-    shared: &Shared,
-    gpu: GpuId,
-    local: &LocalGpu,
-    child: &mut ProverChild,
-    given: GpuChallenge,
-) -> Result<Verdict, ProofFailure> {
-    let GpuChallenge { proof, challenge, deadline_seconds, .. } = given;
+/// The signature over a proof; none where a server, which is older, has bound the challenge to the machine's key.
+fn signature(
+    key: &GpuKey,
+    challenge: &Challenge,
+    commitment: &Commitment,
+    nonce: &Hash,
+    opening: &Opening,
+) -> Option<Signature> {
+    let is_bound = challenge.binding == key.binding();
+    is_bound.then(|| key.sign_matrix(challenge, commitment, nonce, opening))
+}
+
+async fn steps(shared: &Shared, one: &mut Ready, given: GpuChallenge) -> Result<Verdict, ProofFailure> {
+    let GpuChallenge { gpu, proof, challenge, deadline_seconds } = given;
     let steps = challenge.params.steps;
     tracing::info!(%gpu, %proof, n = challenge.params.n, steps, deadline_seconds, "proving");
-    let mut bar = shared.bars.bar(local.claim.model.to_string(), u64::from(steps));
+    let mut bar = shared.bars.bar(one.local.claim.model.to_string(), u64::from(steps));
     bar.doing("multiplying");
     show(shared, gpu, doing("multiplying", 0, steps));
     let progress = |step| {
         bar.at(u64::from(step), u64::from(steps));
         show(shared, gpu, doing("multiplying", step, steps));
     };
-    let commitment = child.commit(challenge, progress).await?;
-    let receipt = shared
-        .client
-        .call::<ProofCommit>(&[&proof], &Default::default(), &CommitRequest { commitment })
-        .await?;
+    let commitment = one.child.commit(challenge, progress).await?;
+    let roots = CommitRequest { commitment };
+    let receipt = shared.client.call::<ProofCommit>(&[&proof], &Default::default(), &roots).await?;
     bar.doing("opening");
     show(shared, gpu, doing("opening", steps, steps));
-    let opening = child.open(receipt.nonce).await?;
-    let open = OpenRequest { opening };
+    let opening = one.child.open(receipt.nonce).await?;
+    let signature = signature(&one.key, &challenge, &roots.commitment, &receipt.nonce, &opening);
+    let open = OpenRequest { opening, signature };
     Ok(shared.client.call::<ProofOpen>(&[&proof], &Default::default(), &open).await?)
+}
+
+#[cfg(test)]
+mod tests {
+    use gangline_proof::{Signed, binding};
+
+    use super::*;
+
+    #[test]
+    fn what_an_older_server_bound_to_the_machine_is_not_signed() {
+        let gpu = GpuId::from_bytes([2; 16]);
+        let key = GpuKey::derive(&[1; 32], gpu);
+        let bound = |binding| Challenge { params: MatrixParams::JOINING, beacon: Hash([3; 32]), binding };
+        let (commitment, nonce) = (Commitment { roots: vec![Hash([4; 32])] }, Hash([5; 32]));
+        let opening = Opening { steps: vec![] };
+        let sign = |challenge: &Challenge| signature(&key, challenge, &commitment, &nonce, &opening);
+        let ours = bound(key.binding());
+        let signed = Signed { key: key.public(), signature: sign(&ours).unwrap() };
+        signed.check(gpu, &ours, &commitment, &nonce, &opening).unwrap();
+        assert_eq!(sign(&bound(binding(&[9; 32], gpu))), None);
+        assert_eq!(sign(&bound(GpuKey::derive(&[7; 32], gpu).binding())), None, "somebody else's");
+    }
 }

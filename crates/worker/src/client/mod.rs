@@ -4,20 +4,25 @@
 //! Knows nothing of what the requests mean.
 
 mod held;
+mod older;
 
 use std::path::Path;
 use std::sync::{
-    OnceLock,
+    Arc, OnceLock,
     atomic::{AtomicU64, Ordering},
 };
 use std::time::Duration;
 
 use gangline_types::{UnixMillis, UnixSeconds};
-use gangline_wire::{Endpoint, ErrorBody, Media, Method, SigningKey, sig};
+use gangline_wire::{
+    Endpoint, ErrorBody, Media, Method, SigningKey, api::machine::EpochRequest, beat::Opening, sig,
+};
+use rustls::pki_types::{CertificateDer, pem::PemObject};
 use serde::Serialize;
 
 use crate::enrol::KeyFileError;
 use held::Held;
+use older::LeftOut;
 
 /// How long a plain request may take; waiting ones say so themselves.
 const REQUEST_SECONDS_MAX: u64 = 60;
@@ -61,7 +66,7 @@ pub enum ClientError {
         /// HTTP status.
         status: u16,
         /// Its words.
-        body: ErrorBody,
+        body: Box<ErrorBody>,
     },
     /// The answer is not one of this API.
     #[error("the server at {url} answered {what}; is it a Gangline server of this version?")]
@@ -92,7 +97,13 @@ impl ClientError {
 }
 
 /// Authorities that this process believes beside the system's: chosen once, before any client is made.
-static BELIEVED: OnceLock<Vec<reqwest::Certificate>> = OnceLock::new();
+static BELIEVED: OnceLock<Believed> = OnceLock::new();
+
+/// The same certificates, for HTTP clients and for whoever speaks TLS byte by byte.
+struct Believed {
+    for_http: Vec<reqwest::Certificate>,
+    roots: Vec<CertificateDer<'static>>,
+}
 
 /// Why certificate authorities cannot be believed.
 #[derive(Debug, thiserror::Error)]
@@ -103,6 +114,9 @@ pub enum TrustError {
     /// It holds something else.
     #[error("it cannot be read as certificates in PEM")]
     Unusable(#[source] reqwest::Error),
+    /// One of its certificates is none.
+    #[error("it holds a certificate that cannot be used")]
+    NoRoot(#[source] rustls::Error),
     /// Others were chosen before.
     #[error("this process has chosen others already")]
     Chosen,
@@ -113,11 +127,40 @@ pub enum TrustError {
 /// # Errors
 /// When there is none in it, or this was done before.
 pub fn believe(pem: &[u8]) -> Result<(), TrustError> {
-    let found = reqwest::Certificate::from_pem_bundle(pem).map_err(TrustError::Unusable)?;
-    if found.is_empty() {
+    let for_http = reqwest::Certificate::from_pem_bundle(pem).map_err(TrustError::Unusable)?;
+    let roots: Vec<_> = CertificateDer::pem_slice_iter(pem).filter_map(Result::ok).collect();
+    if for_http.is_empty() || roots.is_empty() {
         return Err(TrustError::Empty);
     }
-    BELIEVED.set(found).map_err(|_| TrustError::Chosen)
+    BELIEVED.set(Believed { for_http, roots }).map_err(|_| TrustError::Chosen)
+}
+
+/// How this process speaks TLS as a client: the system's authorities and those it was told to believe.
+///
+/// # Errors
+/// When the system's authorities cannot be read.
+pub fn tls() -> Result<rustls::ClientConfig, TrustError> {
+    let crypto = Arc::new(rustls::crypto::ring::default_provider());
+    let roots = BELIEVED.get().map(|believed| believed.roots.clone()).unwrap_or_default();
+    let verifier = rustls_platform_verifier::Verifier::new_with_extra_roots(roots, crypto.clone())
+        .map_err(TrustError::NoRoot)?;
+    let config = rustls::ClientConfig::builder_with_provider(crypto)
+        .with_safe_default_protocol_versions()
+        .map_err(TrustError::NoRoot)?
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(verifier))
+        .with_no_client_auth();
+    Ok(config)
+}
+
+/// What every HTTP client of this process has in common: whom it believes, and that it goes where it was sent.
+pub fn http() -> reqwest::ClientBuilder {
+    // Installing it twice is harmless: the first stays.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    reqwest::Client::builder()
+        .redirect(reqwest::redirect::Policy::none())
+        .no_proxy()
+        .tls_certs_merge(BELIEVED.get().into_iter().flat_map(|believed| believed.for_http.clone()))
 }
 
 /// A client of one network; with a key it signs.
@@ -127,6 +170,7 @@ pub struct Client {
     http: reqwest::Client,
     key: Held,
     sequence: AtomicU64,
+    left_out: LeftOut,
 }
 
 /// The time now, from the system's clock.
@@ -173,19 +217,14 @@ impl Client {
             Some(port) => format!("{host}:{port}"),
             None => host.to_owned(),
         };
-        // Installing it twice is harmless: the first stays.
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let http = reqwest::Client::builder()
+        let http = http()
             .connect_timeout(Duration::from_secs(CONNECT_SECONDS_MAX))
             // A tunnel may be silent for hours; a peer that vanished must be noticed all the same.
             .tcp_keepalive(Duration::from_secs(KEEPALIVE_SECONDS))
-            .redirect(reqwest::redirect::Policy::none())
-            .no_proxy()
             .user_agent(concat!("gangline/", env!("CARGO_PKG_VERSION")))
-            .tls_certs_merge(BELIEVED.get().into_iter().flatten().cloned())
             .build()
             .map_err(|source| ClientError::Unreachable { url: url.to_owned(), source })?;
-        Ok(Self { base, authority, http, key, sequence: AtomicU64::new(0) })
+        Ok(Self { base, authority, http, key, sequence: AtomicU64::new(0), left_out: LeftOut::default() })
     }
 
     /// The server's URL without a final slash.
@@ -211,6 +250,12 @@ impl Client {
         self.sequence
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, step)
             .map_or(clock, |last| clock.max(last + 1))
+    }
+
+    /// A question for an epoch as a datagram carries it, signed now; none without a key, or where a datagram has no room.
+    pub fn opening(&self, request: &EpochRequest) -> Option<Opening> {
+        let (key, now) = (self.key.key()?, now().seconds());
+        Opening::sign(request.clone(), &self.authority, self.next_sequence(), now, &key)
     }
 
     /// Signature headers for a request of this client; none without a key.
@@ -271,7 +316,8 @@ impl Client {
             .map_err(|source| ClientError::Unreachable { url: self.base().to_owned(), source })
     }
 
-    /// Calls an endpoint: `parameters` fill its path in order.
+    /// Calls an endpoint: `parameters` fill its path in order. Fields that a server does not know, because it is
+    /// older, are left out once it has said so.
     pub async fn call<E: Endpoint>(
         &self,
         parameters: &[&(dyn std::fmt::Display + Sync)],
@@ -306,8 +352,24 @@ impl Client {
                 (body, &[("content-type", "application/json")])
             }
         };
-        let response = self.raw(E::SPEC.method.as_str(), &path, &query, headers, body, Some(wait)).await?;
-        self.read_json(response).await
+        let method = E::SPEC.method.as_str();
+        let sent = self.left_out.from(E::SPEC.name, &body);
+        let response = self.raw(method, &path, &query, headers, sent.clone(), Some(wait)).await?;
+        let answer = self.read_json(response).await;
+        // A server that is older than this program does not know what was added since. What it can read is better
+        // than nothing: nobody is cut off because servers come second in a rollout.
+        if let Err(ClientError::Refused { body: refusal, .. }) = &answer
+            && let Some(less) = self.left_out.learn(E::SPEC.name, refusal, &sent)
+        {
+            tracing::info!(
+                endpoint = E::SPEC.name,
+                fields = refusal.fields.join(", "),
+                "the server is older and does not know these; they are left out"
+            );
+            let response = self.raw(method, &path, &query, headers, less, Some(wait)).await?;
+            return self.read_json(response).await;
+        }
+        answer
     }
 
     /// The host of the server's URL, without brackets.

@@ -7,6 +7,7 @@ use std::{
     collections::BTreeSet,
     fs, io,
     path::{Path, PathBuf},
+    sync::atomic::{AtomicU32, Ordering},
     time::{Duration, Instant},
 };
 
@@ -181,7 +182,12 @@ impl Place {
     /// Makes a group with limits, reads them back, and removes it again.
     fn probe(&self) -> Result<(), String> {
         let limits = Limits { memory_bytes: 64 << 20, cpus_millis: 500, pids_max: 16 };
-        let name = format!("gangline-probe-{}", std::process::id());
+        // Several may be made at once in one process.
+        static PROBES: AtomicU32 = AtomicU32::new(0);
+        let probe = PROBES.fetch_add(1, Ordering::Relaxed);
+        let name = format!("gangline-probe-{}-{probe}", std::process::id());
+        // One that a process of the same number left, when it was ended in the middle of this.
+        let _ = self.group(&name).remove();
         let group = self.make(&name, limits).map_err(|e| {
             format!("could not make a control group with limits ({e}); run the worker as root")
         })?;

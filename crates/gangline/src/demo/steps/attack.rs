@@ -7,7 +7,10 @@ use std::{collections::BTreeMap, time::Duration};
 use anyhow::{Context, ensure};
 use base64::{Engine, engine::general_purpose::STANDARD};
 use gangline_types::{GpuId, Standing, public::PublicGpu};
-use gangline_wire::{Endpoint, endpoints::GpuLabel};
+use gangline_wire::{
+    Endpoint,
+    endpoints::{GpuLabel, PublicGpuEpochs},
+};
 use gangline_worker::client::Client;
 use serde_json::json;
 
@@ -52,7 +55,7 @@ pub async fn steal(world: &World) -> anyhow::Result<Stolen> {
     Ok(Stolen { bytes })
 }
 
-/// What nobody but the owner and the network may change of a GPU.
+/// What nobody but the owner and the network may change of a GPU, but how much memory it has shown.
 fn unchanging(gpu: &PublicGpu) -> String {
     json!([
         gpu.label,
@@ -61,18 +64,48 @@ fn unchanging(gpu: &PublicGpu) -> String {
         gpu.backend,
         gpu.memory_bytes,
         gpu.standing,
-        gpu.profile,
+        gpu.profile.matrix_mmacs,
         gpu.registered_at
     ])
     .to_string()
 }
 
-/// Everything that an attack could have changed: the others' GPUs, the snapshots, the accounts.
-async fn books(world: &mut World) -> anyhow::Result<BTreeMap<String, String>> {
+/// The others' GPUs as the explorer shows them.
+async fn theirs(world: &World) -> anyhow::Result<Vec<PublicGpu>> {
     let ids = world.their_gpus();
+    let mut gpus = world.gpus().await?;
+    gpus.retain(|gpu| ids.contains(&gpu.id));
+    Ok(gpus)
+}
+
+/// How much memory each of the others' GPUs has shown.
+async fn shown(world: &World) -> anyhow::Result<BTreeMap<GpuId, u64>> {
+    Ok(theirs(world).await?.iter().map(|gpu| (gpu.id, gpu.profile.memory_bytes)).collect())
+}
+
+/// Whoever is shown with another memory than before has proven just that: machines go on proving meanwhile.
+async fn is_proven(world: &World, before: &BTreeMap<GpuId, u64>) -> anyhow::Result<()> {
+    let after = shown(world).await?;
+    for (gpu, was) in before {
+        let is = after.get(gpu).with_context(|| format!("{gpu} is gone"))?;
+        if is == was {
+            continue;
+        }
+        let epochs =
+            world.anyone()?.call::<PublicGpuEpochs>(&[gpu], &Default::default(), &Default::default()).await?;
+        ensure!(
+            epochs.iter().any(|epoch| epoch.accepted && epoch.memory_bytes == *is),
+            "{gpu} was shown with {was} bytes and is with {is}, which no epoch of its own has shown"
+        );
+    }
+    Ok(())
+}
+
+/// Everything else that an attack could have changed: the others' GPUs, the snapshots, the accounts.
+async fn books(world: &mut World) -> anyhow::Result<BTreeMap<String, String>> {
     let mut all: BTreeMap<String, String> = BTreeMap::new();
-    for gpu in world.gpus().await?.iter().filter(|gpu| ids.contains(&gpu.id)) {
-        all.insert(gpu.id.to_string(), unchanging(gpu));
+    for gpu in theirs(world).await? {
+        all.insert(gpu.id.to_string(), unchanging(&gpu));
     }
     let known: Vec<u32> = world.snapshots.iter().map(|head| head.period).collect();
     for head in world.public_snapshots().await?.into_iter().filter(|head| known.contains(&head.period)) {
@@ -127,7 +160,7 @@ pub async fn run(world: &mut World) -> anyhow::Result<String> {
     world.mallory = Some(machine);
     world.stolen = Some(steal(world).await?);
     world.narrator.say("Mallory joined honestly and has a key of its own. Suppose that account ids, key ids and a copy of a request leaked to it.");
-    let before = books(world).await?;
+    let (before, memory) = (books(world).await?, shown(world).await?);
 
     let operator = world.browser("operator")?.get("/console").await?.text;
     let session = world.browser("mallory")?.session().context("Mallory has a session")?.to_owned();
@@ -175,6 +208,7 @@ pub async fn run(world: &mut World) -> anyhow::Result<String> {
     // What comes last is shown: then so is all that came before it.
     let standing = until(Duration::from_secs(15), || standing(world, fake)).await?;
     let after = books(world).await?;
+    is_proven(world, &memory).await?;
     for (name, value) in &before {
         let now = after.get(name);
         ensure!(now == Some(value), "{name} was {value} and is {}", now.map_or("gone", String::as_str));

@@ -3,13 +3,13 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, ensure};
+use anyhow::{Context, bail, ensure};
 use gangline_types::{GpuId, Minute, Text};
 use gangline_wire::{
     api::machine::{BeatReport, MinuteBeat},
     endpoints::Beats,
 };
-use gangline_worker::client::{Client, now};
+use gangline_worker::client::{Client, ClientError, now};
 use nix::sys::signal::Signal;
 
 use super::{attack, serve};
@@ -21,18 +21,37 @@ const LATE_MINUTES: u32 = 340;
 /// Acknowledged before the kill.
 const ACKNOWLEDGED_MIN: usize = 40;
 
-/// Hands in one late minute after another until the server is gone; gives those it acknowledged.
-async fn beat_until_gone(client: Client, gpu: GpuId, acknowledged: tokio::sync::watch::Sender<Vec<Minute>>) {
+/// Between tries while the machine's requests are too many: its attacks before this may have used up its share.
+const PAUSE: Duration = Duration::from_millis(250);
+
+/// Hands in one late minute after another until the server is gone; gives those it acknowledged. A refusal is an
+/// answer of a server that is there: one that passes is waited for, any other is the outcome.
+async fn beat_until_gone(
+    client: Client,
+    gpu: GpuId,
+    acknowledged: tokio::sync::watch::Sender<Vec<Minute>>,
+) -> Result<(), ClientError> {
     let newest = now().seconds().minute().0;
     for minute in (newest.saturating_sub(LATE_MINUTES)..newest).map(Minute) {
         let beats = vec![MinuteBeat { minute, gpus: vec![gpu] }];
         let report = BeatReport { beats, worker_version: Text::lossy(env!("CARGO_PKG_VERSION")) };
-        match client.call::<Beats>(&[], &Default::default(), &report).await {
-            Ok(receipt) if receipt.refused.is_empty() => acknowledged.send_modify(|known| known.push(minute)),
-            Ok(_) => {}
-            Err(_) => return,
+        loop {
+            match client.call::<Beats>(&[], &Default::default(), &report).await {
+                Ok(receipt) if receipt.refused.is_empty() => {
+                    acknowledged.send_modify(|known| known.push(minute))
+                }
+                Ok(_) => {}
+                Err(refusal @ ClientError::Refused { .. }) if refusal.is_passing() => {
+                    tokio::time::sleep(PAUSE).await;
+                    continue;
+                }
+                Err(refusal @ ClientError::Refused { .. }) => return Err(refusal),
+                Err(_) => return Ok(()),
+            }
+            break;
         }
     }
+    Ok(())
 }
 
 async fn newest_beat(world: &World, machine: &Machine) -> anyhow::Result<(u64, String)> {
@@ -66,13 +85,16 @@ pub async fn run(world: &mut World) -> anyhow::Result<String> {
     let (told, mut seen) = tokio::sync::watch::channel(Vec::new());
     let beating = tokio::spawn(beat_until_gone(client, gpu, told));
     let enough = seen.wait_for(|known| known.len() >= ACKNOWLEDGED_MIN);
-    let enough = tokio::time::timeout(Duration::from_secs(30), enough).await;
-    let count = enough.context("too few beats were acknowledged")?.context("the beats ended early")?.len();
+    let enough = tokio::time::timeout(Duration::from_secs(60), enough).await;
+    let Ok(count) = enough.context("too few beats were acknowledged")?.map(|known| known.len()) else {
+        beating.await.context("the beats broke off")?.context("a beat was refused")?;
+        bail!("the beats ended before {ACKNOWLEDGED_MIN} of them were acknowledged");
+    };
     let mut server = world.server.take().context("no server runs")?;
     let killed = Instant::now();
     server.signal(Signal::SIGKILL);
     server.wait(Duration::from_secs(5)).await?;
-    beating.await.context("the beats broke off")?;
+    beating.await.context("the beats broke off")?.context("a beat was refused")?;
     let acknowledged = seen.borrow().clone();
     world.narrator.say(&format!("The server was killed with SIGKILL after {count} beats, with more on their way: {} were acknowledged in all.", acknowledged.len()));
 

@@ -40,7 +40,7 @@ impl Tally {
         let counts: Vec<String> =
             self.statuses.iter().map(|(status, count)| format!("{count} x {status}")).collect();
         match self.bad.first() {
-            None => format!("{}: refused, or stored as text", counts.join(", ")),
+            None => counts.join(", "),
             Some(first) => format!("{} bad, for example: {first}", self.bad.len()),
         }
     }
@@ -95,7 +95,8 @@ pub async fn run(m: &Mallory) -> anyhow::Result<()> {
                     base["public_key"] = public_key.clone().into();
                 }
                 // Enough to try each kind of text, few enough for the limits on new keys.
-                let hostile = if path.contains("enrolments") { &HOSTILE[..4] } else { &HOSTILE[..] };
+                let is_scarce = path.contains("enrolments") || path.ends_with("/key/rotate");
+                let hostile = if is_scarce { &HOSTILE[..4] } else { &HOSTILE[..] };
                 for at in strings(&base) {
                     fields += 1;
                     for text in hostile {

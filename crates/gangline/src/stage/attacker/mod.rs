@@ -115,7 +115,7 @@ pub struct Mallory {
 impl Mallory {
     /// Host and port of the network.
     pub fn authority(&self) -> &str {
-        self.plan.origin.trim_start_matches("http://")
+        self.client.authority()
     }
 
     /// Sends these bytes.
@@ -124,7 +124,7 @@ impl Mallory {
     /// When nobody answers: that would be no refusal.
     pub async fn send(&self, bytes: &[u8]) -> anyhow::Result<Answer> {
         self.requests.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-        http1::send(self.authority(), bytes).await
+        http1::send_to(&self.plan.origin, bytes).await
     }
 
     /// Requests since the last call.

@@ -3,6 +3,8 @@
 //! Knows nothing of trees, nonces or messages. States, products and memory stay on the device; what comes back is a
 //! leaf for each unit and row, and what is opened.
 
+use std::thread::JoinHandle;
+
 use gangline_types::{AdapterKind, Hash};
 use wgpu::{BufferUsages, ComputePipeline, ErrorFilter, SubmissionIndex};
 
@@ -13,7 +15,7 @@ use super::{
 use crate::{
     chacha::Key,
     epoch::{
-        Params, Part, ProverError, Watch,
+        Params, Part, ProverError, Stretch, Watch,
         prove::{self, piece},
     },
     gpu::{Adapter, device::Device},
@@ -47,12 +49,17 @@ pub struct Engine {
     device: Device,
     limits: Limits,
     buffer_bytes_max: u64,
+    /// Buffers of memory that are put into the host's instead: a cheat's, to measure what it costs.
+    on_host: u32,
     pub route: Route,
     memory: ComputePipeline,
     alu: ComputePipeline,
     leaves: ComputePipeline,
     matrix: MatrixKernels,
     ready: Option<Ready>,
+    /// Memory on its way back to the driver, which takes seconds where there is much: nobody waits for it but who wants
+    /// memory again.
+    freeing: Option<JoinHandle<()>>,
 }
 
 /// What a proof of one size keeps until it is opened.
@@ -67,16 +74,28 @@ struct Ready {
     matrices: Option<Matrices>,
 }
 
+impl Ready {
+    /// Whether this is enough for a proof of this size: all of it, with or without the matrices that it is ready for.
+    fn serves(&self, params: &Params) -> bool {
+        self.params == *params
+            || self.params == Params { matrix: self.params.matrix, ..*params } && params.matrix.is_none()
+    }
+}
+
 /// The memory that is filled and walked over, and all that is bound to it.
 struct Working {
     memory: Vec<wgpu::Buffer>,
-    /// Blocks in each buffer but the last.
+    /// The number of each buffer's first block.
+    firsts: Vec<u32>,
+    /// Blocks in each buffer of a region but the last.
     per_buffer: u32,
     fills: Vec<wgpu::BindGroup>,
     fill_job: wgpu::Buffer,
     walk: ComputePipeline,
     chain_job: wgpu::Buffer,
-    chains: [wgpu::BindGroup; 3],
+    /// For first and last walk, over each region.
+    walks: [Vec<wgpu::BindGroup>; 2],
+    alu: wgpu::BindGroup,
 }
 
 impl Engine {
@@ -91,12 +110,14 @@ impl Engine {
             device,
             limits,
             buffer_bytes_max,
+            on_host: 0,
             route: Route::Int8,
             memory,
             alu,
             leaves,
             matrix,
             ready: None,
+            freeing: None,
         })
     }
 
@@ -107,6 +128,19 @@ impl Engine {
     pub fn set_buffer_bytes_max(&mut self, bytes: u64) {
         self.buffer_bytes_max = self.buffer_bytes_max.min(bytes.max(4096));
         self.ready = None;
+    }
+
+    /// Puts so many buffers of memory into the host's from now on; false if the device cannot read such buffers.
+    pub fn spill(&mut self, buffers: u32) -> bool {
+        self.ready = None;
+        self.on_host = if self.device.reads_host_memory { buffers } else { 0 };
+        self.device.reads_host_memory
+    }
+
+    /// Buffers that memory is split into, once it is taken.
+    pub fn buffers(&self) -> usize {
+        let working = self.ready.as_ref().and_then(|ready| ready.working.as_ref());
+        working.map_or(0, |working| working.memory.len())
     }
 
     pub fn held_bytes(&self) -> u64 {
@@ -125,23 +159,44 @@ impl Engine {
 
     fn build(&self, params: &Params) -> Result<Ready, ProverError> {
         let device = &self.device;
-        // Two bindings of the walk are its arguments and states.
-        let most = device.limits.max_storage_buffers_per_shader_stage.saturating_sub(1).clamp(1, 60);
+        // Beside the memory, the walk binds its arguments and its states, which are a storage buffer too.
+        let most = device
+            .limits
+            .max_storage_buffers_per_shader_stage
+            .saturating_sub(1)
+            .clamp(1, kernels::MEMORY_BUFFERS_MAX);
         let per_most = (self.buffer_bytes_max / 64 / 64 * 64).clamp(64, 1 << 28) as u32;
-        let count = params.memory.blocks.div_ceil(per_most);
+        let region = params.memory.region_blocks();
+        let count = region.div_ceil(per_most);
         if count > most {
             let bytes = u64::from(per_most) * 64;
             return Err(self.too_large(
                 params,
-                format!("it gives {most} buffers of {bytes} bytes to a kernel, and {count} are needed"),
+                format!(
+                    "it gives {most} buffers of {bytes} bytes to a kernel, and a region of {} bytes needs {count}",
+                    u64::from(region) * 64
+                ),
             ));
         }
         // Equal parts of whole workgroups.
-        let per_buffer = params.memory.blocks.div_ceil(count).div_ceil(GROUP) * GROUP;
+        let per_buffer = region.div_ceil(count).div_ceil(GROUP) * GROUP;
+        let count = region.div_ceil(per_buffer);
         let out_of_memory = device.device.push_error_scope(ErrorFilter::OutOfMemory);
-        let sizes = (0..count).map(|i| per_buffer.min(params.memory.blocks - i * per_buffer));
-        let memory: Vec<_> =
-            sizes.map(|blocks| device.buffer(u64::from(blocks) * 64, BufferUsages::STORAGE)).collect();
+        let places: Vec<(u32, u32)> = (0..params.memory.regions)
+            .flat_map(|r| {
+                (0..count)
+                    .map(move |i| (r * region + i * per_buffer, per_buffer.min(region - i * per_buffer)))
+            })
+            .collect();
+        let on_device = places.len() as u32 - self.on_host.min(places.len() as u32);
+        let memory: Vec<_> = (0..)
+            .zip(&places)
+            .map(|(i, &(_, blocks))| {
+                // A buffer that the host can map lies in the host's memory wherever the device has its own.
+                let host = if i < on_device { BufferUsages::empty() } else { BufferUsages::MAP_READ };
+                device.buffer(u64::from(blocks) * 64, BufferUsages::STORAGE | host)
+            })
+            .collect();
         let kept = BufferUsages::STORAGE | BufferUsages::COPY_SRC;
         let states = [&params.walk, &params.alu, &params.walk].map(|c| device.buffer(c.states_bytes(), kept));
         let most_leaves = params.walk.units.max(params.alu.units).max(params.matrix.map_or(0, |m| m.n));
@@ -152,7 +207,7 @@ impl Engine {
         }
         device.no_fault("taking memory")?;
         let matrices = matrices?;
-        let [walk] = device.compile([kernels::walk(memory.len())])?;
+        let [walk] = device.compile([kernels::walk(count as usize)])?;
         let [fill_job, chain_job, leaves_job] = [
             device.arguments::<MemoryJob>(),
             device.arguments::<ChainJob>(),
@@ -161,18 +216,26 @@ impl Engine {
         let whole = wgpu::Buffer::as_entire_buffer_binding;
         let fills = memory.iter().map(|buffer| device.bind(&self.memory, &[whole(&fill_job), whole(buffer)]));
         let fills = fills.collect();
-        let chain = |i: usize| {
-            let mut buffers = vec![whole(&chain_job), whole(&states[i])];
-            if i == 1 {
-                return device.bind(&self.alu, &buffers);
-            }
-            buffers.extend(memory.iter().map(whole));
-            device.bind(&walk, &buffers)
-        };
-        let chains = [chain(0), chain(1), chain(2)];
+        let walks = [0, 2].map(|i| {
+            let regions = memory.chunks(count as usize).map(|region| {
+                let mut buffers = vec![whole(&chain_job), whole(&states[i])];
+                buffers.extend(region.iter().map(whole));
+                device.bind(&walk, &buffers)
+            });
+            regions.collect()
+        });
+        let alu = device.bind(&self.alu, &[whole(&chain_job), whole(&states[1])]);
         let params = *params;
-        let working = Working { memory, per_buffer, fills, fill_job, walk, chain_job, chains };
+        let firsts = places.iter().map(|place| place.0).collect();
+        let working = Working { memory, firsts, per_buffer, fills, fill_job, walk, chain_job, walks, alu };
         Ok(Ready { params, working: Some(working), states, leaves_job, leaves, matrices })
+    }
+
+    /// Waits until memory that was given back is the driver's again.
+    fn freed(&mut self) {
+        if let Some(freeing) = self.freeing.take() {
+            let _ = freeing.join();
+        }
     }
 
     /// Buffers are freed once the device is done with them and somebody looks.
@@ -197,14 +260,14 @@ impl Engine {
         let pieces = working.memory.len() as u32 * working.per_buffer.min(most).div_ceil(once);
         let mut pace = Pace::new(device, "filling memory");
         let mut done = 0;
-        for (i, (buffer, bound)) in (0u32..).zip(working.memory.iter().zip(&working.fills)) {
+        let bound = working.memory.iter().zip(&working.fills);
+        for (first, (buffer, bound)) in working.firsts.iter().zip(bound) {
             let blocks = ((buffer.size() / 64) as u32).min(most);
             for offset in (0..blocks).step_by(once as usize) {
                 piece(watch, Part::Fill, done.min(pieces - 1), pieces)?;
                 done += 1;
                 let count = once.min(blocks - offset);
-                let job =
-                    MemoryJob { key: *key, first: i * working.per_buffer + offset, offset, count, rounds };
+                let job = MemoryJob { key: *key, first: first + offset, offset, count, rounds };
                 pace.next(device.submit(
                     &self.memory,
                     bound,
@@ -216,25 +279,41 @@ impl Engine {
         pace.finish()
     }
 
+    /// The stretches of a chain: of the ALU's whole segments, of a walk's those within a region.
+    fn stretches(params: &Params, part: Part) -> Vec<Stretch> {
+        match part {
+            Part::Alu => (0..params.alu.segments)
+                .map(|segment| Stretch { segment, first: 0, steps: params.alu.steps, region: 0 })
+                .collect(),
+            _ => params.stretches().collect(),
+        }
+    }
+
     fn chain_some(
         &self,
         part: Part,
         key: &Key,
-        (segments, steps): (u32, u32),
+        stretches: &[Stretch],
         watch: &mut Watch<'_>,
     ) -> Result<(), ProverError> {
         let (params, working, device) = (&self.ready()?.params, self.working()?, &self.device);
-        let at = crate::epoch::cpu::place_of(part);
         let (chain, kernel, most) = match part {
             Part::Alu => (&params.alu, &self.alu, self.limits.steps),
             _ => (&params.walk, &working.walk, self.limits.reads),
         };
-        let once =
-            (most / u64::from(chain.steps)).clamp(64, u64::from(GROUPS_MAX * GROUP)) as u32 / GROUP * GROUP;
-        let pieces = segments * chain.units.div_ceil(once);
+        let once = |steps: u32| {
+            (most / u64::from(steps)).clamp(64, u64::from(GROUPS_MAX * GROUP)) as u32 / GROUP * GROUP
+        };
+        let pieces = stretches.iter().map(|stretch| chain.units.div_ceil(once(stretch.steps))).sum();
         let mut pace = Pace::new(device, part.name());
         let mut done = 0;
-        for segment in 0..segments {
+        for stretch in stretches {
+            let once = once(stretch.steps);
+            let bound = match part {
+                Part::Alu => &working.alu,
+                Part::LastWalk => &working.walks[1][stretch.region as usize],
+                _ => &working.walks[0][stretch.region as usize],
+            };
             for first in (0..chain.units).step_by(once as usize) {
                 piece(watch, part, done, pieces)?;
                 done += 1;
@@ -242,20 +321,15 @@ impl Engine {
                     key: *key,
                     units: chain.units,
                     segments: chain.segments,
-                    segment,
-                    steps,
+                    segment: stretch.segment,
+                    steps: stretch.steps,
                     first,
-                    blocks: params.memory.blocks,
+                    blocks: params.memory.region_blocks(),
                     per_buffer: working.per_buffer,
-                    padding: 0,
+                    resumed: u32::from(stretch.first > 0),
                 };
                 let groups = once.min(chain.units - first).div_ceil(GROUP);
-                pace.next(device.submit(
-                    kernel,
-                    &working.chains[at],
-                    (&working.chain_job, &job),
-                    (groups, 1),
-                ))?;
+                pace.next(device.submit(kernel, bound, (&working.chain_job, &job), (groups, 1)))?;
             }
         }
         pace.finish()
@@ -306,17 +380,19 @@ impl Engine {
 
 impl prove::Engine for Engine {
     fn prepare(&mut self, params: &Params, watch: &mut Watch<'_>) -> Result<(), ProverError> {
-        if self.ready.as_ref().is_some_and(|ready| ready.params == *params && ready.working.is_some()) {
+        if self.ready.as_ref().is_some_and(|ready| ready.serves(params) && ready.working.is_some()) {
             return Ok(());
         }
-        self.ready = None; // give memory back before taking more
+        // Give memory back before taking more.
+        self.ready = None;
+        self.freed();
         self.ready = Some(self.build(params)?);
         // The first run of a kernel pays for its translation to machine code and for fresh memory.
         self.fill_some(4, &[0; 8], GROUP, watch)?;
         for (part, units) in
             [(Part::Walk, params.walk), (Part::Alu, params.alu), (Part::LastWalk, params.walk)]
         {
-            self.chain_some(part, &[0; 8], (1, 1), watch)?;
+            self.chain_some(part, &[0; 8], &[Stretch { segment: 0, first: 0, steps: 1, region: 0 }], watch)?;
             let ready = self.ready()?;
             let data = &ready.states[crate::epoch::cpu::place_of(part)];
             self.leaves_of(data, [0; 8], units.units.min(GROUP), units.segments * 4)?;
@@ -339,17 +415,21 @@ impl prove::Engine for Engine {
         watch: &mut Watch<'_>,
     ) -> Result<Vec<Hash>, ProverError> {
         let chain = if part == Part::Alu { &params.alu } else { &params.walk };
-        self.chain_some(part, key, (chain.segments, chain.steps), watch)?;
+        self.chain_some(part, key, &Self::stretches(params, part), watch)?;
         let [_, unit_key] = tree::leaf_keys();
         let data = &self.ready()?.states[crate::epoch::cpu::place_of(part)];
         self.leaves_of(data, unit_key, chain.units, chain.segments * 4)
     }
 
     fn worked(&mut self) {
-        if let Some(ready) = &mut self.ready {
-            ready.working = None;
+        self.freed();
+        if let Some(working) = self.ready.as_mut().and_then(|ready| ready.working.take()) {
+            let device = self.device.device.clone();
+            self.freeing = Some(std::thread::spawn(move || {
+                drop(working);
+                let _ = device.poll(wgpu::PollType::Poll);
+            }));
         }
-        self.collect();
     }
 
     fn multiply(&mut self, params: &Params, step: u32, key: &Key) -> Result<Vec<Hash>, ProverError> {
@@ -382,6 +462,7 @@ impl prove::Engine for Engine {
 
     fn release(&mut self) {
         self.ready = None;
+        self.freed();
         self.collect();
     }
 }

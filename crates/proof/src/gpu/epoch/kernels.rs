@@ -9,12 +9,16 @@ use bytemuck::{Pod, Zeroable};
 
 const CHACHA: &str = include_str!("chacha.wgsl");
 
+/// Most buffers of a region. Drivers let one binding reach 2 GiB, whatever the device holds (an NVIDIA H200's does),
+/// and 2^32 blocks of 64 bytes, the most a challenge can ask for, are 128.
+pub const MEMORY_BUFFERS_MAX: u32 = 130;
+
 /// Fills memory.
 pub fn memory() -> (&'static str, Cow<'static, str>) {
     ("memory_fill", Cow::Owned(format!("{CHACHA}{}", include_str!("memory.wgsl"))))
 }
 
-/// One segment of a walk over this many buffers, at least one.
+/// A stretch of a walk over the buffers of a region, at least one.
 pub fn walk(buffers: usize) -> (&'static str, Cow<'static, str>) {
     let mut source = format!("{CHACHA}{}", include_str!("walk.wgsl"));
     let mut cases = String::new();
@@ -70,7 +74,8 @@ pub struct ChainJob {
     pub first: u32,
     pub blocks: u32,
     pub per_buffer: u32,
-    pub padding: u32,
+    /// Whether units go on from where the stretch before left them in this segment.
+    pub resumed: u32,
 }
 
 /// Arguments of [`leaves`].
@@ -91,12 +96,45 @@ pub struct LeavesJob {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::gpu::kernels::tests::translates;
+    use crate::gpu::kernels::tests::{self as matrix, translates};
 
     #[test]
     fn every_kernel_translates_for_vulkan_metal_and_direct3d() {
-        for (entry, source) in [memory(), alu(), leaves(), walk(1), walk(2), walk(7), walk(28)] {
+        for (entry, source) in [
+            memory(),
+            alu(),
+            leaves(),
+            walk(1),
+            walk(2),
+            walk(7),
+            walk(28),
+            walk(MEMORY_BUFFERS_MAX as usize),
+        ] {
             translates(entry, &source);
         }
+    }
+
+    /// A kernel that nobody thought of translating would be found out on somebody's machine.
+    #[test]
+    fn no_kernel_is_left_out() {
+        let matrix = matrix::ALL.map(|kernel| kernel.source.to_owned());
+        let epoch = [memory(), alu(), leaves(), walk(1)].map(|(_, source)| source.into_owned());
+        let translated = [&matrix[..], &epoch[..]].concat();
+        let mut folders = vec![std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src/gpu")];
+        let mut found = 0;
+        while let Some(folder) = folders.pop() {
+            for entry in std::fs::read_dir(folder).unwrap() {
+                let path = entry.unwrap().path();
+                if path.is_dir() {
+                    folders.push(path);
+                } else if path.extension().is_some_and(|name| name == "wgsl") {
+                    found += 1;
+                    let text = std::fs::read_to_string(&path).unwrap();
+                    let is_part = translated.iter().any(|source| source.contains(&text));
+                    assert!(is_part, "{} is translated by no test", path.display());
+                }
+            }
+        }
+        assert_eq!(found, 8);
     }
 }

@@ -42,6 +42,18 @@ impl EpochProver {
         self.0.engine.set_buffer_bytes_max(bytes);
     }
 
+    /// Puts the last so many buffers of memory into the host's from the next warm-up on, as a cheat would who claims
+    /// more than the device has: the bits are the same, and this is there to measure what it costs. False, and
+    /// nothing changes, on a device whose kernels cannot read host memory.
+    pub fn spill(&mut self, buffers: u32) -> bool {
+        self.0.engine.spill(buffers)
+    }
+
+    /// Buffers that memory is split into while it is held, else 0.
+    pub fn buffers(&self) -> usize {
+        self.0.engine.buffers()
+    }
+
     /// How matrices are multiplied; the bits are the same either way.
     pub fn route(&self) -> Route {
         self.0.engine.route

@@ -1,5 +1,5 @@
-// One segment of every walker: each reads block after block, and the next one's number depends on all 64 bytes just
-// read. The functions `read_block` and the buffers it reads are written for the number of buffers at hand.
+// A stretch of every walker in one region: each reads block after block, and the next one's number depends on all 64
+// bytes just read. The function `read_block` and the buffers it reads are written for the number of buffers a region takes.
 struct Job {
   key: array<vec4<u32>, 2>,
   units: u32,
@@ -9,7 +9,7 @@ struct Job {
   first: u32,
   blocks: u32,
   per_buffer: u32,
-  padding: u32,
+  resumed: u32,
 }
 @group(0) @binding(0) var<uniform> job: Job;
 @group(0) @binding(1) var<storage, read_write> states: array<vec4<u32>>;
@@ -30,7 +30,9 @@ fn walk(@builtin(global_invocation_id) id: vec3<u32>) {
   if (unit >= job.units) { return; }
   let at = unit * job.segments + job.segment;
   var s: vec4<u32>;
-  if (job.segment == 0u) {
+  if (job.resumed != 0u) {
+    s = states[at];
+  } else if (job.segment == 0u) {
     s = chacha(job.key[0], job.key[1], unit, 4u, 4u).a;
   } else {
     s = states[at - 1u];

@@ -5,12 +5,12 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use gangline_guard::{Permit, Refusal, act, policy::on, secret::Secret};
-use gangline_pages::{AccountView, PasskeyRow, SessionRow, paths};
+use gangline_pages::{AccountView, Done, PasskeyRow, SessionRow, paths};
 use gangline_store::{NewPasskey, NewSession, PasskeyQuestion, Removed};
 use gangline_types::{Label, PasskeyId, SessionId};
 use gangline_wire::{Endpoint, endpoints as e};
 
-use super::{chrome, cookie, enter::SESSION_SECONDS, go_on, page};
+use super::{chrome, cookie, done, enter::SESSION_SECONDS, go_on, page};
 use crate::{
     app::Counted,
     edge,
@@ -28,6 +28,19 @@ fn own<E: Endpoint>(ctx: &Ctx<E>) -> Result<Permit<act::ManageWaysIn>, ApiError>
     ctx.permit::<act::ManageWaysIn>(on::Account { account })
 }
 
+/// Whoever has shown one factor may add a first passkey. A further one takes more: that they came by a link, which an
+/// operator gives to whoever has lost theirs. A provider's password alone does not come past somebody's passkey so.
+/// Gives whether only a first one is kept.
+async fn may_add<E: Endpoint>(ctx: &Ctx<E>, known: usize) -> Result<bool, ApiError> {
+    if !ctx.actor.lacks_a_factor() {
+        return Ok(false);
+    }
+    let this = ctx.actor.principal().session();
+    let sessions = ctx.app.store.sessions_of(&own_account(ctx)?).await?;
+    let by_link = sessions.iter().any(|one| Some(one.session) == this && one.how == "link");
+    if !by_link && known > 0 { Err(Refusal::OneFactor.into()) } else { Ok(!by_link) }
+}
+
 /// What passkeys are for here; where browsers have none, there are no such pages.
 fn passkeys<E: Endpoint>(ctx: &Ctx<E>) -> Result<&Passkeys, ApiError> {
     ctx.app.passkeys.as_ref().ok_or_else(ApiError::hidden)
@@ -41,7 +54,12 @@ pub async fn show(ctx: Ctx<e::AccountPage>) -> Result<Response, ApiError> {
     let sessions = ctx.app.store.sessions_of(&permit).await?;
     let view = AccountView {
         now: ctx.now,
+        lacks_a_factor: ctx.actor.lacks_a_factor(),
         name: ctx.app.store.account_name(&permit).await?.to_string(),
+        password: match ctx.app.passwords {
+            Some(_) => Some(ctx.app.store.own_password(&permit).await?.map(|row| row.login.to_string())),
+            None => None,
+        },
         passkeys_at: ctx.app.passkeys.as_ref().map(|p| p.origin().to_owned()),
         passkeys: known
             .into_iter()
@@ -81,10 +99,11 @@ fn options(question: Question) -> Response {
 /// Asks the browser for a new passkey.
 pub async fn ask_new(ctx: Ctx<e::PasskeyAsk>) -> Result<Response, ApiError> {
     let permit = own(&ctx)?;
-    ctx.app.count(Counted::SignIns, &ctx.peer.ip().to_string())?;
+    ctx.app.count(Counted::SignIns, ctx.peer.ip())?;
     let read = own_account(&ctx)?;
     let known: Vec<Vec<u8>> =
         ctx.app.store.passkeys_of(&read).await?.into_iter().map(|row| row.credential).collect();
+    may_add(&ctx, known.len()).await?;
     let name = ctx.app.store.account_name(&read).await?;
     let name = if name.as_str().is_empty() { "account" } else { name.as_str() };
     let asked = passkeys(&ctx)?.ask_new(permit.on().account, name, &known)?;
@@ -95,6 +114,7 @@ pub async fn ask_new(ctx: Ctx<e::PasskeyAsk>) -> Result<Response, ApiError> {
 /// Keeps the passkey that it made.
 pub async fn add(ctx: Ctx<e::PasskeyAdd>) -> Result<Response, ApiError> {
     let permit = own(&ctx)?;
+    let only_first = may_add(&ctx, ctx.app.store.passkeys_of(&own_account(&ctx)?).await?.len()).await?;
     let passkeys = passkeys(&ctx)?;
     let answer = NewAnswer::read(&ctx.body.credential)?;
     let account = Some(permit.on().account);
@@ -107,16 +127,17 @@ pub async fn add(ctx: Ctx<e::PasskeyAdd>) -> Result<Response, ApiError> {
         name,
         key: made.key,
         state: made.state,
+        only_first,
     };
     ctx.app.store.add_passkey(permit, new).await?;
-    Ok(go_on(paths::ACCOUNT))
+    Ok(done(paths::ACCOUNT, Done::PasskeyAdded))
 }
 
 /// Removes one, unless it is the only way in.
 pub async fn remove(ctx: Ctx<e::PasskeyRemove>) -> Result<Response, ApiError> {
     let permit = own(&ctx)?;
     match ctx.app.store.remove_passkey(permit, ctx.param("passkey")?).await? {
-        Removed::Gone => Ok(go_on(paths::ACCOUNT)),
+        Removed::Gone => Ok(done(paths::ACCOUNT, Done::PasskeyRemoved)),
         Removed::NotThere => Err(ApiError::hidden()),
         Removed::OnlyWayIn => Err(ApiError::bad_hint(
             StatusCode::CONFLICT,
@@ -135,16 +156,17 @@ pub async fn end_session(ctx: Ctx<e::SessionEndForm>) -> Result<Response, ApiErr
     if !ctx.app.store.end_own_session(permit, session).await? {
         return Err(ApiError::hidden());
     }
-    let mut response = go_on(if is_this { paths::EXPLORER } else { paths::ACCOUNT });
-    if is_this {
-        response.headers_mut().append(header::SET_COOKIE, cookie::no_session());
+    if !is_this {
+        return Ok(done(paths::ACCOUNT, Done::SessionEnded));
     }
+    let mut response = go_on(paths::EXPLORER);
+    response.headers_mut().append(header::SET_COOKIE, cookie::no_session());
     Ok(response)
 }
 
 /// Asks the browser of anybody for a signature.
 pub async fn ask(ctx: Ctx<e::PasskeySignInAsk>) -> Result<Response, ApiError> {
-    ctx.app.count(Counted::SignIns, &ctx.peer.ip().to_string())?;
+    ctx.app.count(Counted::SignIns, ctx.peer.ip())?;
     let permit = ctx.permit::<act::UsePasskey>(on::Network)?;
     let asked = passkeys(&ctx)?.ask()?;
     ctx.app.store.ask_by_passkey(&permit, question(&asked, ctx.now)).await?;
@@ -153,7 +175,7 @@ pub async fn ask(ctx: Ctx<e::PasskeySignInAsk>) -> Result<Response, ApiError> {
 
 /// Signs in whoever the passkey is of.
 pub async fn sign_in(ctx: Ctx<e::PasskeySignIn>) -> Result<Response, ApiError> {
-    ctx.app.count(Counted::SignIns, &ctx.peer.ip().to_string())?;
+    ctx.app.count(Counted::SignIns, ctx.peer.ip())?;
     let permit = ctx.permit::<act::UsePasskey>(on::Network)?;
     let passkeys = passkeys(&ctx)?;
     let answer = Answer::read(&ctx.body.credential)?;

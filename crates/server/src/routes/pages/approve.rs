@@ -46,7 +46,7 @@ pub async fn show(ctx: Ctx<e::ApprovePage>) -> Result<Response, ApiError> {
         return Ok(page(gangline_pages::approve(&chrome(&ctx), &view)));
     };
     // 40 bits are enough only if they cannot be tried one after another.
-    ctx.app.count(Counted::Codes, &account.on().account.to_string())?;
+    ctx.app.count(Counted::Codes, account.on().account)?;
     let row = match normalise_code(typed) {
         Some(code) => ctx.app.store.enrolment_by_code(&code, ctx.now).await?,
         None => None,
@@ -81,7 +81,7 @@ fn request<E: Endpoint>(ctx: &Ctx<E>, row: EnrolmentRow, account: String) -> Key
 fn no_such_code(ctx: &Ctx<e::ApprovePage>, typed: &str) -> Response {
     let message = "no key asks with this code: it was mistyped, decided, or ran out after 15 minutes";
     ctx.app.recorder.record(
-        &ctx.asker(),
+        &ctx.asker().to_string(),
         RefusedAttempt {
             at: ctx.now,
             actor: ctx.actor.principal().to_string(),

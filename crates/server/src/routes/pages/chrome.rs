@@ -6,13 +6,14 @@ use axum::{
     response::Response,
 };
 use gangline_guard::Refusal;
-use gangline_pages::{Chrome, ErrorView, SignInView, Theme, paths};
+use gangline_pages::{Chrome, Done, ErrorView, SignInView, Theme, paths};
 use gangline_wire::{Endpoint, api::account::Role};
 
+use super::{cookie::DONE_COOKIE, done};
 use crate::{
     app::App,
     error::ApiError,
-    request::{Ctx, THEME_COOKIE, cookie},
+    request::{Ctx, DECLINED, THEME_COOKIE, cookie},
 };
 
 /// The role as the pages name it.
@@ -47,7 +48,9 @@ fn surroundings(app: &App, method: &Method, uri: &Uri, headers: &HeaderMap) -> C
         csrf: None,
         provider: app.provider.as_ref().map(|p| p.name().to_owned()),
         passkeys_at: app.passkeys.as_ref().map(|p| p.origin().to_owned()),
+        passwords: app.passwords.is_some(),
         banner: app.config.banner.clone(),
+        done: cookie(headers, DONE_COOKIE).and_then(Done::parse),
     }
 }
 
@@ -73,7 +76,16 @@ pub fn error_response(chrome: &Chrome, error: &ApiError) -> Response {
             "Approving binds a key to your account, so sign in first, then open this address again."
                 .to_owned()
         });
-        return super::html(status, gangline_pages::sign_in(chrome, &SignInView { reason, again: false }));
+        return super::html(
+            status,
+            gangline_pages::sign_in(chrome, &SignInView { reason, ..SignInView::default() }),
+        );
+    }
+    // What waits for somebody is seen where it is decided.
+    if let ApiError::Waiting(body) = error
+        && body.code != DECLINED
+    {
+        return done(paths::APPROVALS, Done::Asked);
     }
     if let ApiError::Refused(refusal @ Refusal::StepUp { .. }) = error {
         let reason = format!(
@@ -82,8 +94,19 @@ pub fn error_response(chrome: &Chrome, error: &ApiError) -> Response {
         );
         return super::html(
             status,
-            gangline_pages::sign_in(chrome, &SignInView { reason: Some(reason), again: true }),
+            gangline_pages::sign_in(
+                chrome,
+                &SignInView { reason: Some(reason), again: true, ..SignInView::default() },
+            ),
         );
+    }
+    if let ApiError::Refused(refusal @ Refusal::OneFactor) = error {
+        let reason = format!(
+            "{} Nothing was done. Sign in with a passkey; if you have none yet, add one on the page of your account.",
+            sentence(&refusal.to_string())
+        );
+        let view = SignInView { reason: Some(reason), again: true, has_account: true };
+        return super::html(status, gangline_pages::sign_in(chrome, &view));
     }
     let body = error.body();
     let view = ErrorView {

@@ -2,11 +2,11 @@
 
 use axum::response::Response;
 use gangline_guard::act;
-use gangline_pages::paths;
+use gangline_pages::{Done, paths};
 use gangline_types::{ClusterId, receipt::EndedBecause};
 use gangline_wire::endpoints as e;
 
-use super::go_on;
+use super::done;
 use crate::{error::ApiError, jobs, request::Ctx};
 
 pub async fn release(ctx: Ctx<e::ReleaseClusterForm>) -> Result<Response, ApiError> {
@@ -15,5 +15,5 @@ pub async fn release(ctx: Ctx<e::ReleaseClusterForm>) -> Result<Response, ApiErr
     let permit = ctx.permit::<act::ReleaseCluster>(resource)?;
     ctx.app.store.release_cluster(permit, EndedBecause::Released).await?;
     jobs::clusters::announce(&ctx.app, &resource);
-    Ok(go_on(paths::CONSOLE))
+    Ok(done(paths::CONSOLE, Done::Released))
 }

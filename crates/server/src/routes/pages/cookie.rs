@@ -70,3 +70,16 @@ pub fn theme(app: &App, theme: gangline_pages::Theme) -> HeaderValue {
     let secure = if app.origin.starts_with("https://") { "; Secure" } else { "" };
     value(format!("{THEME_COOKIE}={}; Path=/; Max-Age={THEME_SECONDS}; SameSite=Lax{secure}", theme.as_str()))
 }
+
+/// Name of the cookie with what the last form did, for the next page.
+pub const DONE_COOKIE: &str = "__Host-gangline-done";
+
+/// Says what was done, for a minute or until a page has told it.
+pub fn done(what: gangline_pages::Done) -> HeaderValue {
+    value(format!("{DONE_COOKIE}={}; {SESSION_FLAGS}; Max-Age=60", what.as_str()))
+}
+
+/// It was told.
+pub fn no_done() -> HeaderValue {
+    value(format!("{DONE_COOKIE}=; {SESSION_FLAGS}; Max-Age=0"))
+}

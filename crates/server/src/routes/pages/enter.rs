@@ -4,7 +4,7 @@ use axum::{
     http::{StatusCode, header},
     response::Response,
 };
-use gangline_guard::{act, policy::on, secret::Secret};
+use gangline_guard::{Factors, act, policy::on, secret::Secret};
 use gangline_pages::{EnterView, paths};
 use gangline_store::NewSession;
 use gangline_types::SessionId;
@@ -27,7 +27,7 @@ fn used_up() -> ApiError {
 
 /// The link's secret, if the address holds one. Every try counts, so that none can be found by trying.
 fn shown_link<E: Endpoint>(ctx: &Ctx<E>) -> Result<Secret, ApiError> {
-    ctx.app.count(Counted::Links, &ctx.peer.ip().to_string())?;
+    ctx.app.count(Counted::Links, ctx.peer.ip())?;
     ctx.param_text("token").and_then(Secret::parse).ok_or_else(used_up)
 }
 
@@ -58,7 +58,9 @@ pub async fn sign_in(ctx: Ctx<e::EnterForm>) -> Result<Response, ApiError> {
         replaces: super::account::replaced(&ctx),
     };
     ctx.app.store.use_link(permit, &link.stored(), session).await?.ok_or_else(used_up)?;
-    let mut response = go_on(paths::CONSOLE);
+    // Where a link is not enough, what is missing is told and added on the account's page.
+    let next = if ctx.app.factors == Factors::Two { paths::ACCOUNT } else { paths::CONSOLE };
+    let mut response = go_on(next);
     response.headers_mut().insert(header::SET_COOKIE, cookie::session(&secret));
     Ok(response)
 }

@@ -1,7 +1,7 @@
 //! The explorer: the whole network, from the public projection alone.
 
 use axum::response::Response;
-use gangline_pages::{ExplorerView, GpuFilter, ModelRow, Point, Series};
+use gangline_pages::{Cosigned, ExplorerView, GpuFilter, ModelRow, Point, Series};
 use gangline_types::{Minute, Seconds};
 use gangline_wire::{api::public::GpusQuery, endpoints as e};
 
@@ -54,8 +54,27 @@ async fn drawn(ctx: &Ctx<e::ExplorerPage>) -> Result<String, ApiError> {
         next: found.next.map(|gpu| gpu.to_string()),
         season,
         snapshots,
+        cosigned: cosigned(ctx).await?,
     };
     Ok(gangline_pages::explorer(&chrome(ctx), &view))
+}
+
+/// How far the log is cosigned, where witnesses are asked for it.
+async fn cosigned(ctx: &Ctx<e::ExplorerPage>) -> Result<Option<Cosigned>, ApiError> {
+    let asked = ctx.app.witnesses.count();
+    if asked == 0 {
+        return Ok(None);
+    }
+    let found = ctx.app.store.public().cosigned().await?;
+    Ok(Some(match found {
+        Some(found) => Cosigned {
+            entries: found.size,
+            witnesses: found.lines.len() as u64,
+            asked,
+            at: found.lines.iter().map(|(_, at)| *at).min(),
+        },
+        None => Cosigned { entries: 0, witnesses: 0, asked, at: None },
+    }))
 }
 
 /// Measurements as a line of at most some three hundred points: of each step, the last measurement.

@@ -1,7 +1,7 @@
 //! One GPU's page, from the public projection alone.
 
 use axum::response::Response;
-use gangline_pages::{EpochRow, GpuView, ProofRow, ShareRow};
+use gangline_pages::{AppealRow, EpochRow, GpuView, ProofRow, ShareRow};
 use gangline_rules::uptime;
 use gangline_types::{GpuId, Hour, Minute};
 use gangline_wire::{Endpoint, api::public::HOURS_MAX, endpoints as e};
@@ -30,6 +30,24 @@ pub async fn show(ctx: Ctx<e::GpuPageHtml>) -> Result<Response, ApiError> {
         deadline_millis: epoch.deadline_millis,
         transcript_href: epoch.transcript.then(|| e::PublicEpochTranscript::path(&[&epoch.id])),
     });
+    let appeals = public.appeals(Some(id)).await?.into_iter().map(|appeal| AppealRow {
+        state: match appeal.upheld {
+            Some(true) => "upheld",
+            Some(false) => "dismissed",
+            None => "open",
+        },
+        opened_at: appeal.opened_at,
+        transcript_href: appeal.proof.map(|proof| e::PublicEpochTranscript::path(&[&proof])),
+        quorum: u64::from(appeal.quorum),
+        verifiers: appeal
+            .verifiers
+            .into_iter()
+            .map(|verifier| {
+                let verdict = appeal.verdicts.iter().find(|verdict| verdict.verifier == verifier.key);
+                (verifier.name, verdict.map(|verdict| verdict.right))
+            })
+            .collect(),
+    });
     let mut shares = Vec::new();
     if let Some(season) = public.season().await? {
         for (period, entry) in public.gpu_entries(season.number, id, SHARES).await? {
@@ -49,6 +67,7 @@ pub async fn show(ctx: Ctx<e::GpuPageHtml>) -> Result<Response, ApiError> {
         outages,
         proofs: proofs.collect(),
         epochs: epochs.collect(),
+        appeals: appeals.collect(),
         shares,
     };
     Ok(page(gangline_pages::gpu(&chrome(&ctx), &view)))

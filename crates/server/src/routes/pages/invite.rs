@@ -4,7 +4,7 @@
 use axum::{http::StatusCode, response::Response};
 use gangline_guard::{act, policy::on, secret::Secret};
 use gangline_pages::{FreshLink, paths};
-use gangline_store::{InviteTarget, NewLink};
+use gangline_store::NewLink;
 use gangline_types::{AccountId, LinkId};
 use gangline_wire::endpoints as e;
 
@@ -15,17 +15,15 @@ use crate::{edge, error::ApiError, request::Ctx};
 const LINK_SECONDS: u64 = 3 * 24 * 3600;
 
 pub async fn make(ctx: Ctx<e::InviteForm>) -> Result<Response, ApiError> {
-    let permit = ctx.permit::<act::Invite>(on::Network)?;
-    let (target, name, its_role) = match (ctx.body.account, ctx.body.role) {
+    let operate = ctx.permit_also::<act::Operate>(on::Network)?;
+    let invitation = match (ctx.body.account, ctx.body.role) {
         (Some(account), None) => {
-            let (name, its_role) =
-                ctx.app.store.account(account, &permit).await?.ok_or_else(ApiError::hidden)?;
-            (InviteTarget::Known(account), name, its_role)
+            let (name, role) =
+                ctx.app.store.account(account, &operate).await?.ok_or_else(ApiError::hidden)?;
+            on::Invitation { account: Some(account), role, name }
         }
-        (None, Some(its_role)) => {
-            let name = ctx.body.name.clone().unwrap_or_default();
-            let account = AccountId::from_bytes(edge::random());
-            (InviteTarget::New { account, name: name.clone(), role: its_role }, name, its_role)
+        (None, Some(role)) => {
+            on::Invitation { account: None, role, name: ctx.body.name.clone().unwrap_or_default() }
         }
         _ => {
             return Err(ApiError::bad(
@@ -35,10 +33,12 @@ pub async fn make(ctx: Ctx<e::InviteForm>) -> Result<Response, ApiError> {
             ));
         }
     };
+    let (its_role, name) = (invitation.role, invitation.name.clone());
+    let permit = ctx.permit_approved::<act::Invite>(invitation).await?;
     let secret = Secret::from_random(edge::random());
     let expires_at = ctx.now.plus(LINK_SECONDS);
     let link = NewLink { id: LinkId::from_bytes(edge::random()), secret: secret.stored(), expires_at };
-    ctx.app.store.invite(permit, target, link).await?;
+    ctx.app.store.invite(permit, AccountId::from_bytes(edge::random()), link).await?;
     let fresh = FreshLink {
         role: role(its_role),
         name: name.to_string(),

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use axum::response::Response;
 use gangline_guard::{act, policy::on};
 use gangline_pages::{AccountRow, FreshLink, MachineCounts, OperatorView, RefusalRow};
+use gangline_rules::uptime::CONNECTED_SECONDS;
 use gangline_store::RecordQuery;
 use gangline_types::{AccountId, UnixSeconds};
 use gangline_wire::Endpoint;
@@ -17,8 +18,6 @@ use super::{
 };
 use crate::{error::ApiError, request::Ctx};
 
-/// A machine counts as connected for this long after its last beat, in seconds: three missed beats.
-const CONNECTED_SECONDS: u64 = 180;
 const DAY_SECONDS: u64 = 24 * 3600;
 
 fn ago(now: UnixSeconds, seconds: u64) -> UnixSeconds {
@@ -33,7 +32,11 @@ pub async fn show<E: Endpoint>(ctx: &Ctx<E>, fresh_link: Option<FreshLink>) -> R
     let names: HashMap<AccountId, String> =
         accounts.iter().map(|a| (a.account, a.name.to_string())).collect();
     let name = |account: AccountId| names.get(&account).cloned().unwrap_or_else(|| account.to_string());
-    let (registered, connected) = store.machine_counts(&permit, ago(now, CONNECTED_SECONDS)).await?;
+    let since = ago(ctx.app.lanes.beats_until(now), CONNECTED_SECONDS);
+    let counted = async || store.machine_counts(&permit, since).await;
+    let (registered, connected) = ctx.app.machines.get(counted).await?;
+    let counted = async || store.refusals_since(&permit, ago(now, DAY_SECONDS)).await;
+    let refusals_day = ctx.app.refused.get(counted).await?;
     let keys = store.all_keys(&permit).await?.into_iter().map(|row| {
         let account = name(row.resource.account);
         key_row(row, account, now)
@@ -54,14 +57,14 @@ pub async fn show<E: Endpoint>(ctx: &Ctx<E>, fresh_link: Option<FreshLink>) -> R
         });
     let view = OperatorView {
         now,
-        notice: None,
         fresh_link,
         totals: store.public().totals().await?,
         machines: MachineCounts { registered, connected },
         incidents: store.incidents(&permit, false).await?.len() as u64,
+        approvals: store.approvals_waiting(&permit).await?,
         freezes: ctx.app.noticer.freezes().current().all().len() as u64,
         refusals: refusals.collect(),
-        refusals_day: store.refusals_since(&permit, ago(now, DAY_SECONDS)).await?,
+        refusals_day,
         keys: keys.collect(),
         clusters: clusters.iter().map(|row| cluster_row(row, name(row.resource.renter), now)).collect(),
         accounts: accounts

@@ -23,9 +23,8 @@ pub async fn show(ctx: &Ctx<e::ConsolePage>) -> Result<Response, ApiError> {
     let keys = store.keys_of(&permit).await?.into_iter().map(|row| key_row(row, String::new(), ctx.now));
     let view = RenterView {
         now: ctx.now,
-        notice: None,
         origin: ctx.app.origin.clone(),
-        rentable: store.public().totals().await?.rentable,
+        totals: store.public().totals().await?,
         receipts: receipts.collect(),
         keys: keys.collect(),
         clusters: clusters.iter().map(|row| cluster_row(row, String::new(), ctx.now)).collect(),

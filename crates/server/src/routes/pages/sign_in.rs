@@ -39,18 +39,19 @@ fn provider<E: Endpoint>(ctx: &Ctx<E>) -> Result<&Provider, ApiError> {
     ctx.app.provider.as_deref().ok_or_else(ApiError::hidden)
 }
 
-/// Asks to sign in; whoever is goes on to the console.
+/// Asks to sign in; whoever is goes on to the console, unless a factor is missing.
 pub async fn show(ctx: Ctx<e::SignInPage>) -> Result<Response, ApiError> {
-    if ctx.session.is_some() {
+    let again = ctx.actor.lacks_a_factor();
+    if ctx.session.is_some() && !again {
         return Ok(go_on(paths::CONSOLE));
     }
-    Ok(page(gangline_pages::sign_in(&chrome(&ctx), &SignInView::default())))
+    Ok(page(gangline_pages::sign_in(&chrome(&ctx), &SignInView { again, ..SignInView::default() })))
 }
 
 /// Begins a sign-in and sends the browser to the provider.
 pub async fn start(ctx: Ctx<e::SignInStart>) -> Result<Response, ApiError> {
     let provider = provider(&ctx)?;
-    ctx.app.count(Counted::SignIns, &ctx.peer.ip().to_string())?;
+    ctx.app.count(Counted::SignIns, ctx.peer.ip())?;
     let back = theme::back(ctx.query.back.as_deref().unwrap_or(paths::CONSOLE));
     let again = ctx.query.again.as_deref() == Some("yes");
     let transaction = Transaction::begin(provider.seal_key(), edge::random(), ctx.now, again, back);
@@ -72,7 +73,7 @@ fn used_up() -> ApiError {
 /// Ends it: the provider's code becomes claims, the claims an account, and a session of ours begins.
 pub async fn finish(ctx: Ctx<e::SignInCallback>) -> Result<Response, ApiError> {
     let provider = provider(&ctx)?;
-    ctx.app.count(Counted::SignIns, &ctx.peer.ip().to_string())?;
+    ctx.app.count(Counted::SignIns, ctx.peer.ip())?;
     let answer = &ctx.query;
     let is_short = |text: &Option<String>| text.as_ref().is_none_or(|t| t.len() <= ANSWER_BYTES_MAX);
     let transaction = shown_cookie(&ctx.head.headers, SIGN_IN_COOKIE)
@@ -120,6 +121,7 @@ pub async fn finish(ctx: Ctx<e::SignInCallback>) -> Result<Response, ApiError> {
         subject: signed_in.subject.clone(),
         name: mapped.name,
         role: mapped.role,
+        is_strong: signed_in.is_strong,
         provider_session: signed_in.session.as_deref().map(|sid| identity(issuer, Vouched::Session(sid))),
         new_account: AccountId::from_bytes(edge::random()),
     };
@@ -152,7 +154,7 @@ pub fn sign_out_there<E: Endpoint>(ctx: &Ctx<E>) -> Response {
 /// Ends the sessions of whom the provider says to have signed out there.
 pub async fn backchannel(ctx: Ctx<e::SignInBackchannel>) -> Result<Response, ApiError> {
     let provider = provider(&ctx)?;
-    ctx.app.count(Counted::Logouts, &ctx.peer.ip().to_string())?;
+    ctx.app.count(Counted::Logouts, ctx.peer.ip())?;
     let mut tokens = form_urlencoded::parse(&ctx.bytes).filter(|(name, _)| name == "logout_token");
     let (Some((_, token)), None) = (tokens.next(), tokens.next()) else {
         return Err(ApiError::bad(

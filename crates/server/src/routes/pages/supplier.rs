@@ -5,9 +5,10 @@ use std::collections::HashMap;
 use axum::response::Response;
 use gangline_guard::{Permit, act};
 use gangline_pages::{MachineRow, MachineState, Statement, StatementLine, SupplierView};
+use gangline_rules::uptime::CONNECTED_SECONDS;
 use gangline_store::GpuRow;
 use gangline_types::{MachineId, UnixSeconds};
-use gangline_wire::endpoints as e;
+use gangline_wire::{api::account::StatementQuery, endpoints as e};
 
 use super::{chrome, console::key_row, page};
 use crate::{
@@ -17,28 +18,32 @@ use crate::{
     routes::account::{own_account, statement_of},
 };
 
-/// Periods in the statement.
-const PERIODS: u32 = 24;
-/// A machine counts as connected for this long after its last beat, in seconds: three missed beats.
-const CONNECTED_SECONDS: u64 = 180;
+/// Machines in a page.
+const MACHINES: u32 = 50;
+/// Lines of the statement in the console; `gangline rent statement` tells all.
+const LINES: usize = 200;
 
 pub async fn show(ctx: &Ctx<e::ConsolePage>) -> Result<Response, ApiError> {
     let permit = own_account(ctx)?;
     let store = &ctx.app.store;
     let mut gpus: HashMap<MachineId, Vec<GpuRow>> = HashMap::new();
-    for gpu in store.gpus_of(&permit).await? {
+    let after = ctx.query.after;
+    for gpu in store.gpus_of(&permit, after, MACHINES).await? {
         gpus.entry(gpu.resource.machine).or_default().push(gpu);
     }
     let mut machines = Vec::new();
-    for row in store.machines_of(&permit).await? {
+    for row in store.machines_of(&permit, after, MACHINES).await? {
         let own = gpus.remove(&row.resource.machine).unwrap_or_default();
         machines.push(machine(&ctx.app, row, own, ctx.now).await?);
     }
     let keys = store.keys_of(&permit).await?.into_iter().map(|row| key_row(row, String::new(), ctx.now));
     let view = SupplierView {
         now: ctx.now,
-        notice: None,
         origin: ctx.app.origin.clone(),
+        totals: store.public().totals().await?,
+        machines_in_all: store.count_machines_of(&permit).await?,
+        continued: after.is_some(),
+        next: machines.last().map(|last| last.id).filter(|_| machines.len() == MACHINES as usize),
         machines,
         keys: keys.collect(),
         statement: statement(&ctx.app, &permit).await?,
@@ -55,7 +60,9 @@ async fn machine(
     let last_beat_at = own.iter().map(|gpu| gpu.beat_at).max().unwrap_or(row.seen_at);
     let state = match (row.left_at, row.paused) {
         (Some(_), _) => MachineState::Left,
-        _ if last_beat_at.0 == 0 || now.since(last_beat_at) > CONNECTED_SECONDS => MachineState::Away,
+        _ if last_beat_at.0 == 0 || app.lanes.beats_until(now).since(last_beat_at) > CONNECTED_SECONDS => {
+            MachineState::Away
+        }
         (None, true) => MachineState::Paused,
         (None, false) => MachineState::Connected,
     };
@@ -92,7 +99,7 @@ async fn statement(app: &App, permit: &Permit<act::ReadAccount>) -> Result<State
     if app.store.season().await?.is_none() {
         return Ok(Statement::default());
     }
-    let told = statement_of(app, permit, None, PERIODS).await?;
+    let told = statement_of(app, permit, &StatementQuery::default(), LINES).await?;
     let mut lines: Vec<_> = told
         .lines
         .into_iter()
@@ -105,5 +112,7 @@ async fn statement(app: &App, permit: &Permit<act::ReadAccount>) -> Result<State
         })
         .collect();
     lines.sort_by_key(|line| std::cmp::Reverse(line.period));
-    Ok(Statement { season: told.season, total: told.season_total, lines })
+    let more = told.next.is_some() || lines.len() >= LINES;
+    lines.truncate(LINES);
+    Ok(Statement { season: told.season, total: told.season_total, held: told.season_held, lines, more })
 }

@@ -257,7 +257,7 @@ mod tests {
     #[tokio::test]
     async fn an_epoch_made_through_the_child_protocol_verifies() {
         let chain = epoch::ChainParams { units: 64, segments: 2, steps: 32, opened: 8 };
-        let memory = epoch::MemoryParams { blocks: 1024, rounds: 4 };
+        let memory = epoch::MemoryParams::whole(1024, 4);
         let params = epoch::Params { memory, walk: chain, alu: chain, matrix: None };
         let challenge = epoch::Challenge { params, beacon: Hash([1; 32]), binding: Hash([2; 32]) };
         let mut child = with_cpu();
