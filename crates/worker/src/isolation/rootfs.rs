@@ -21,6 +21,9 @@ pub const NODE_PATH: &str = "/gangline";
 /// Where the sandbox has the Ray environment.
 pub const RAY_PATH: &str = "/opt/ray";
 
+/// How often the shared folders are made again when a sandbox that ends took them.
+const MAKE_TRIES: u32 = 1000;
+
 /// Where a state folder's sandboxes live, and the name all their parts carry.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RunFolder {
@@ -60,6 +63,23 @@ fn passage(path: &Path) -> Result<(), IsolationError> {
     fs::set_permissions(path, fs::Permissions::from_mode(0o711)).map_err(at("set the mode of", path))
 }
 
+/// Makes `path` and the shared folders above it. Another sandbox that ends, of this worker or of
+/// another on this host, takes the shared folders with it while they are empty: made anew then.
+fn make_below(run: &RunFolder, path: &Path) -> Result<(), IsolationError> {
+    let once = || {
+        run.path.parent().map_or(Ok(()), passage)?;
+        passage(&run.path)?;
+        fs::create_dir(path).map_err(at("make the folder", path))
+    };
+    for _ in 0..MAKE_TRIES {
+        match once() {
+            Err(IsolationError::Files { source, .. }) if source.kind() == io::ErrorKind::NotFound => {}
+            done => return done,
+        }
+    }
+    once()
+}
+
 /// One sandbox's folder.
 #[derive(Debug, Clone)]
 pub struct Folder {
@@ -73,12 +93,8 @@ impl Folder {
     /// # Errors
     /// When a file cannot be made, for example on a full disk.
     pub fn make(run: &RunFolder, name: &str) -> Result<Self, IsolationError> {
-        if let Some(parent) = run.path.parent() {
-            passage(parent)?;
-        }
-        passage(&run.path)?;
         let path = run.path.join(name);
-        fs::create_dir(&path).map_err(at("make the folder", &path))?;
+        make_below(run, &path)?;
         let folder = Self { path };
         let made = passage(&folder.path).and_then(|()| folder.fill());
         if made.is_err() {
@@ -198,5 +214,33 @@ pub(super) fn remove_tree(path: &Path) -> Result<(), IsolationError> {
         Ok(()) => Ok(()),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         Err(error) => Err(at("remove", path)(error)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::isolation::running::remove_patiently;
+
+    /// Sixteen sandboxes of two workers come and go below one shared folder: whoever ends last
+    /// takes the shared folders along, and whoever begins meanwhile makes them anew.
+    #[test]
+    fn sandboxes_that_end_take_no_folder_from_those_that_begin() {
+        let host = tempfile::tempdir().unwrap();
+        let base = host.path().join("gangline");
+        std::thread::scope(|scope| {
+            for one in 0..16 {
+                let run =
+                    RunFolder { path: base.join(format!("gangline-{}", one % 2)), prefix: String::new() };
+                scope.spawn(move || {
+                    for _ in 0..50 {
+                        let path = run.path.join(one.to_string());
+                        make_below(&run, &path).unwrap();
+                        remove_patiently(&path).unwrap();
+                    }
+                });
+            }
+        });
+        assert!(!base.exists(), "the shared folders are left");
     }
 }
