@@ -13,7 +13,7 @@ use std::{
 use gangline_guard::beat::Gate;
 use gangline_rules::uptime::LATE_WINDOW_SECONDS;
 use gangline_store::{FoldedLink, Journal, LaneRow, Store, StoreError};
-use gangline_types::{Hour, Text, UnixSeconds};
+use gangline_types::{Hour, MachineId, Text, UnixSeconds};
 use gangline_wire::{SigningKey, api::machine::UdpAddress, beat::Epoch};
 use tokio::time::Instant;
 
@@ -38,10 +38,13 @@ const HOUR_AT_MOST: Duration = Duration::from_millis(5);
 /// ten minutes.
 const BEHIND_AT_MOST: u64 = 900;
 
-/// When the books were last brought up to date, and when that may happen again by itself.
+/// When some of the books may be brought up to date by themselves, and when all of them.
 #[derive(Debug)]
 pub struct Pace {
     next: Instant,
+    next_of_all: Instant,
+    /// Machines that were heard of in this round.
+    pub beating: Vec<MachineId>,
 }
 
 impl Pace {
@@ -55,17 +58,24 @@ impl Pace {
         let for_hours = Duration::from_secs(1) * hours / HOURS_PER_SECOND;
         (worked * FOLD_SHARE).max(for_hours)
     }
+    /// Whether everybody may be folded without anybody who waits for it.
+    pub fn is_due_of_all(&self) -> bool {
+        Instant::now() >= self.next_of_all
+    }
     /// A fold of so many hours of GPUs took so long.
     pub fn folded(&mut self, took: Duration, hours: usize) {
         let hours = u32::try_from(hours).unwrap_or(u32::MAX);
         self.next = Instant::now() + Self::pause(took, hours);
     }
+    /// That was everybody: the same again is far off, and what comes meanwhile is folded as ever.
+    pub fn folded_all(&mut self, took: Duration, hours: usize) {
+        self.folded(took, hours);
+        self.next_of_all = std::mem::replace(&mut self.next, Instant::now());
+    }
 }
 
 /// The intake and the way into it.
 pub struct Lanes {
-    /// When what the books have was taken from the intake, in seconds.
-    folded_at: AtomicU64,
     /// By how many seconds the books are behind the beats of other servers.
     others_behind: AtomicU64,
     /// The running intake.
@@ -127,27 +137,19 @@ pub async fn known(store: &Store, now: UnixSeconds) -> Result<(Vec<LaneRow>, Vec
 }
 
 impl Lanes {
-    /// By how many seconds the books are behind the beats that came in here: none where none waits, and otherwise as many as
-    /// the last fold was taken ago.
-    pub fn behind(&self, now: UnixSeconds) -> u64 {
-        match self.intake.counters().waiting.load(Ordering::Relaxed) {
-            0 => 0,
-            _ => now.since(UnixSeconds(self.folded_at.load(Ordering::Relaxed))),
-        }
+    /// By how many seconds the books are behind the beats that came in here at most: none where none waits.
+    pub fn behind(&self) -> u64 {
+        self.intake.counters().behind.load(Ordering::Relaxed)
     }
     /// Up to when the books have every beat, of all servers. In a large fleet that is some minutes ago, and who has not beaten
     /// since then may well have.
     pub fn beats_until(&self, now: UnixSeconds) -> UnixSeconds {
         let others = self.others_behind.load(Ordering::Relaxed);
-        UnixSeconds(now.0.saturating_sub(self.behind(now).max(others)))
+        UnixSeconds(now.0.saturating_sub(self.behind().max(others)))
     }
     /// The books are so many seconds behind the beats that other servers took.
     pub fn others_are_behind(&self, seconds: u64) {
         self.others_behind.store(seconds.min(BEHIND_AT_MOST), Ordering::Relaxed);
-    }
-    /// The books have everything that was acknowledged by then.
-    pub fn folded(&self, taken_at: UnixSeconds) {
-        self.folded_at.store(taken_at.0, Ordering::Relaxed);
     }
 
     /// Starts the intake of a server whose main listener is at `main`.
@@ -192,9 +194,9 @@ impl Lanes {
             }
             _ => None,
         };
-        let pace = Pace { next: Instant::now() };
+        let now = Instant::now();
+        let pace = Pace { next: now, next_of_all: now, beating: Vec::new() };
         Ok(Self {
-            folded_at: AtomicU64::new(now.0),
             others_behind: AtomicU64::new(0),
             intake: Arc::new(intake),
             gate: std::sync::Mutex::new(Gate::new(secret)),

@@ -55,6 +55,8 @@ counters! {
     lanes = "gangline_beat_lanes", "gauge";
     /// GPU-hours that wait to be folded into the books.
     waiting = "gangline_beats_unfolded", "gauge";
+    /// Seconds by which the books are behind the oldest of these at most.
+    behind = "gangline_beats_behind_seconds", "gauge";
 }
 
 impl Counters {

@@ -136,6 +136,8 @@ pub(crate) struct Engine {
     gatherings: Vec<Option<Gathering>>,
     free_gatherings: Vec<usize>,
     last_batch: u64,
+    /// The last batch when the first part was taken.
+    round_from: u64,
     last_size: usize,
     rate: (u64, u64),
     watch: Watch,
@@ -197,6 +199,7 @@ impl Engine {
             gatherings: Vec::new(),
             free_gatherings: Vec::new(),
             last_batch: 0,
+            round_from: 0,
             last_size: 0,
             rate: (0, 0),
             watch: Watch { minute: now.minute(), whole, looked_at: now },
@@ -521,6 +524,8 @@ impl Engine {
         self.watch.looked_at = now;
         self.counters.lanes.store(self.ledger.lanes() as u64, Ordering::Relaxed);
         self.counters.waiting.store(self.ledger.waiting() as u64, Ordering::Relaxed);
+        let behind = self.ledger.waits_for(Instant::now()).map_or(0, |waits| waits.as_secs() + 1);
+        self.counters.behind.store(behind, Ordering::Relaxed);
         if self.swept_at.elapsed() >= Duration::from_secs(2) {
             self.swept_at = Instant::now();
             self.sweep();

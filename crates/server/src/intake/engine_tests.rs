@@ -125,10 +125,11 @@ fn a_beat_that_is_on_its_way_to_the_disk_when_its_epoch_stops_counting_is_folded
     let answer = beat.blocking_recv().unwrap();
     let answer = ClaimedAnswer::read(&answer).unwrap().verify(&key).unwrap().unwrap();
     assert_eq!(answer.outcome, Outcome::Durable);
-    let (fold, number) = world.ask(Ask::Take).blocking_recv().unwrap();
+    let (taken, until) = world.ask(|tell| Ask::Take(usize::MAX, tell)).blocking_recv().unwrap();
+    let fold = taken.fold;
     assert_eq!(
-        (number, fold.hours.len(), fold.links.len()),
-        (1, 1, 1),
+        (until, fold.hours.len(), fold.links.len()),
+        (Some(1), 1, 1),
         "it was acknowledged and is nobody's"
     );
     assert_eq!((fold.hours[0].gpu, fold.hours[0].hour), (gpu, minute.hour()));

@@ -1,13 +1,16 @@
 //! What the intake keeps in memory: lanes, the minutes that are on disk, and which of them the books do not have
 //! yet. Decides what becomes of a beat; knows no socket, no thread and no storage.
 
-use std::collections::{BTreeMap, HashMap, HashSet, btree_map::Entry};
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    time::{Duration, Instant},
+};
 
 use gangline_guard::beat::{Granted, Line, Verified};
 use gangline_rules::uptime::{self, Refusal};
 use gangline_store::{Fold, FoldedHour, FoldedLink, LaneRow};
 use gangline_types::{GpuId, Hour, Minute, UnixSeconds, UptimeHour};
-use gangline_wire::beat::{Alias, Beat, Link, Outcome, Preimage};
+use gangline_wire::beat::{Alias, Beat, Epoch, Link, Outcome, Preimage};
 
 /// Beats a machine may send at once: a whole late window of them, and some again.
 const BURST: u16 = 480;
@@ -15,6 +18,10 @@ const BURST: u16 = 480;
 const PER_SECOND: u64 = 2;
 /// How many values a chain may go on at once: as many as a day has minutes. Each costs 0.1 us.
 const STEPS_MAX: u16 = 1440;
+/// A lane whose machine beats on a later one is forgotten so long after it was last used, in seconds.
+const LEFT_SECONDS: u32 = 120;
+/// And when those are one of so many, or at an hour's beginning.
+const LEFT_PART: usize = 8;
 /// Minutes stay in memory for so many hours after they were folded, so that repeats cost no commit.
 const HOURS_KEPT: u32 = 1;
 
@@ -108,10 +115,10 @@ pub enum Decision {
 /// How deep a chain was shown, and the value there.
 pub(super) type Shown = (u16, Preimage);
 
-/// The deepest value that an hour's beats have shown of each slot's chain, by the slots' places; none where a count is 0. Of
-/// everybody it is a third of what a map would take, and of few no more than their pages.
+/// The deepest value that an hour's beats have shown of each slot's chain and that the books lack, by the slots' places; none
+/// where a count is 0. Of everybody it is a third of what a map would take, and of few no more than their pages.
 #[derive(Default)]
-pub(super) struct Links {
+struct Links {
     pages: Vec<Option<Box<[Shown; Self::PAGE]>>>,
     held: usize,
 }
@@ -120,51 +127,131 @@ impl Links {
     /// Slots of one page.
     const PAGE: usize = 512;
 
-    fn show(&mut self, slot: u32, shown: Shown) {
+    /// Takes in a value; whether it is the first of its slot.
+    fn show(&mut self, slot: u32, shown: Shown) -> bool {
         let (page, at) = (slot as usize / Self::PAGE, slot as usize % Self::PAGE);
         if self.pages.len() <= page {
             self.pages.resize_with(page + 1, || None);
         }
         let page = self.pages[page].get_or_insert_with(|| Box::new([Shown::default(); Self::PAGE]));
         let deepest = &mut page[at];
-        if shown.0 > deepest.0 {
-            self.held += usize::from(deepest.0 == 0);
-            *deepest = shown;
+        let is_first = deepest.0 == 0;
+        if shown.0 <= deepest.0 {
+            return false;
         }
+        self.held += usize::from(is_first);
+        *deepest = shown;
+        is_first
     }
-    /// Slots of which something was shown, in their order.
-    pub(super) fn each(&self) -> impl Iterator<Item = (u32, Shown)> {
-        let pages = self.pages.iter().enumerate().filter_map(|(n, page)| Some((n, page.as_ref()?)));
-        let all = pages.flat_map(|(n, page)| (n * Self::PAGE..).zip(page.iter()));
-        all.filter(|(_, shown)| shown.0 > 0).map(|(slot, shown)| (slot as u32, *shown))
+    /// The slot's value.
+    fn get(&self, slot: u32) -> Option<Shown> {
+        let page = self.pages.get(slot as usize / Self::PAGE)?.as_ref()?;
+        Some(page[slot as usize % Self::PAGE]).filter(|shown| shown.0 > 0)
+    }
+    /// Takes the slot's value out.
+    fn take(&mut self, slot: u32) -> Option<Shown> {
+        let page = self.pages.get_mut(slot as usize / Self::PAGE)?.as_mut()?;
+        let shown = std::mem::take(&mut page[slot as usize % Self::PAGE]);
+        self.held -= usize::from(shown.0 > 0);
+        Some(shown).filter(|shown| shown.0 > 0)
     }
 }
 
-/// What the books do not have.
+/// GPUs are folded in so many parts, by the first byte of their ids: neighbours in the books are of one part, and parts of a
+/// large network are some thousand GPUs.
+pub const PARTS: usize = 256;
+
+/// Which part a GPU is of.
+pub(super) fn part_of(gpu: GpuId) -> usize {
+    usize::from(gpu.as_bytes()[0])
+}
+
+/// What the books do not have of a part.
 #[derive(Default)]
-pub(super) struct Waiting {
+pub(super) struct Part {
     hours: Vec<(Hour, u32)>,
-    pub(super) links: BTreeMap<Hour, Links>,
-    up: HashSet<Hour>,
+    /// Slots that have a value in [`Ledger::links`].
+    pub(super) links: Vec<(Hour, u32)>,
+    /// The books have what came before this; none until somebody asked.
+    told_at: Option<Instant>,
+}
+
+/// What was given out to be folded, and is not confirmed yet.
+#[derive(Default)]
+struct Out {
+    /// From this part on, up to the ledger's next.
+    first: usize,
+    hours: Vec<(Hour, u32)>,
+    links: Vec<(Hour, u32, Shown)>,
+    up: Vec<Hour>,
+    taken_at: Option<Instant>,
+}
+
+impl Out {
+    fn is_empty(&self) -> bool {
+        self.hours.is_empty() && self.links.is_empty() && self.up.is_empty()
+    }
+}
+
+/// What is to be folded.
+#[derive(Debug, Default)]
+pub struct Taken {
+    /// The rows.
+    pub fold: Fold,
+    /// Of how many parts.
+    pub parts: usize,
+    /// Whether the first part is among them.
+    pub is_first: bool,
+    /// Whether the last part is: all were taken since the first was.
+    pub is_last: bool,
 }
 
 /// The intake's memory.
-#[derive(Default)]
 pub struct Ledger {
     /// By a hash that is quick and no more than that: an alias is one already, keyed with a secret of the server's, so whoever
     /// would have many fall together cannot choose them.
     lanes: HashMap<Alias, Lane, foldhash::fast::RandomState>,
+    /// In the order in which their lanes were opened, but for the first `loaded`: of these only the epochs tell.
     pub(super) slots: Vec<Slot>,
+    loaded: u32,
+    /// Chains that were begun since lanes were last looked through for those that their machines have left.
+    begun: usize,
     pub(super) gpus: Vec<GpuId>,
     places: HashMap<GpuId, u32>,
     pub(super) hours: BTreeMap<Hour, Minutes>,
     up: BTreeMap<Hour, u64>,
-    pub(super) dirty: Waiting,
-    /// Given out to be folded, and not confirmed yet.
-    pub(super) out: Waiting,
+    /// What the books do not have: values of chains, GPUs' hours part by part, hours of the intake itself.
+    links: BTreeMap<Hour, Links>,
+    pub(super) parts: Vec<Part>,
+    up_waits: HashSet<Hour>,
+    /// The part that is folded next.
+    next: usize,
+    out: Out,
     /// Whom the books know as connected.
     pub(super) known: super::turned::Known,
     unknown: u64,
+}
+
+impl Default for Ledger {
+    fn default() -> Self {
+        Self {
+            lanes: HashMap::default(),
+            slots: Vec::new(),
+            loaded: 0,
+            begun: 0,
+            gpus: Vec::new(),
+            places: HashMap::new(),
+            hours: BTreeMap::new(),
+            up: BTreeMap::new(),
+            links: BTreeMap::new(),
+            parts: std::iter::repeat_with(Part::default).take(PARTS).collect(),
+            up_waits: HashSet::new(),
+            next: 0,
+            out: Out::default(),
+            known: Default::default(),
+            unknown: 0,
+        }
+    }
 }
 
 impl Ledger {
@@ -234,36 +321,79 @@ impl Ledger {
         }
     }
 
-    /// Drops lanes of epochs that do not count any more, but for those that `kept` names, and their slots unless a value of
-    /// theirs waits to be folded.
-    pub fn forget(&mut self, now: gangline_wire::beat::Epoch, kept: &HashSet<Alias>) {
-        let before = self.lanes.len();
-        self.lanes.retain(|alias, lane| lane.granted.epoch().counts_in(now) || kept.contains(alias));
+    /// What is there now was opened in nobody knows which order.
+    pub fn loaded(&mut self) {
+        self.loaded = self.slots.len() as u32;
+    }
+
+    /// Drops lanes of epochs that do not count any more and those that their machines have left for a later one, but for those
+    /// that `kept` names, and their slots unless a value of theirs waits to be folded.
+    pub fn forget(&mut self, now: UnixSeconds, kept: &HashSet<Alias>) {
+        let (before, epoch) = (self.lanes.len(), Epoch::of(now));
+        self.lanes.retain(|alias, lane| lane.granted.epoch().counts_in(epoch) || kept.contains(alias));
+        if self.begun > 0 && (now.minute().of_hour() == 0 || self.begun > before / LEFT_PART) {
+            self.leave(now.0 as u32, kept);
+        }
         if self.lanes.len() == before {
             return;
         }
         self.lanes.shrink_to(self.lanes.len() * 5 / 4);
-        // Where a slot is now; none yet where no lane has it.
-        let mut moved: Vec<Option<u32>> = vec![None; self.slots.len()];
-        let mut kept = Vec::with_capacity(self.lanes.len());
-        for lane in self.lanes.values_mut() {
-            let range = lane.slots();
-            lane.first = kept.len() as u32;
-            (range.clone().zip(lane.first..)).for_each(|(from, to)| moved[from] = Some(to));
-            kept.extend_from_slice(&self.slots[range]);
+        // Where a slot is now; none where it is nobody's any more. Their order stays.
+        const GONE: u32 = u32::MAX;
+        let mut moved = vec![GONE; self.slots.len()];
+        self.lanes.values().for_each(|lane| moved[lane.slots()].fill(0));
+        let waiting = self.parts.iter().flat_map(|part| &part.links).map(|(_, slot)| *slot);
+        let out = self.out.links.iter().map(|(_, slot, _)| *slot);
+        waiting.chain(out).for_each(|slot| moved[slot as usize] = 0);
+        let mut kept = Vec::with_capacity(self.slots.len() - moved.iter().filter(|to| **to == GONE).count());
+        let loaded = self.loaded as usize;
+        for (from, (slot, to)) in self.slots.iter().zip(&mut moved).enumerate() {
+            if *to != GONE {
+                *to = kept.len() as u32;
+                kept.push(*slot);
+            } else if from < loaded {
+                self.loaded -= 1;
+            }
         }
-        for waiting in [&mut self.dirty, &mut self.out] {
-            for links in waiting.links.values_mut() {
-                for (slot, shown) in std::mem::take(links).each() {
-                    let to = moved[slot as usize].get_or_insert_with(|| {
-                        kept.push(self.slots[slot as usize]);
-                        kept.len() as u32 - 1
-                    });
-                    links.show(*to, shown);
+        for lane in self.lanes.values_mut() {
+            lane.first = moved.get(lane.first as usize).copied().unwrap_or(0);
+        }
+        let mut before = std::mem::take(&mut self.links);
+        for (hour, slot) in self.parts.iter_mut().flat_map(|part| &mut part.links) {
+            let shown = before.get_mut(hour).and_then(|links| links.take(*slot));
+            *slot = moved[*slot as usize];
+            if let Some(shown) = shown {
+                self.links.entry(*hour).or_default().show(*slot, shown);
+            }
+        }
+        self.out.links.iter_mut().for_each(|(_, slot, _)| *slot = moved[*slot as usize]);
+        self.slots = kept;
+    }
+
+    /// Drops lanes of which all GPUs have shown a value of a later one.
+    fn leave(&mut self, second: u32, kept: &HashSet<Alias>) {
+        // By the GPUs' places.
+        let mut newest = vec![(Epoch(0), 0); self.gpus.len()];
+        for lane in self.lanes.values() {
+            for slot in &self.slots[lane.slots()] {
+                let known = &mut newest[slot.gpu as usize];
+                if slot.count > 0 {
+                    *known = (lane.granted.epoch(), lane.first).max(*known);
                 }
             }
         }
-        self.slots = kept;
+        let (slots, loaded) = (&self.slots, self.loaded);
+        let mut waiting = 0;
+        self.lanes.retain(|alias, lane| {
+            let is_left = slots[lane.slots()].iter().all(|slot| {
+                let (epoch, first) = newest[slot.gpu as usize];
+                epoch > lane.granted.epoch() || (first > lane.first && first >= loaded)
+            });
+            let is_quiet = second.wrapping_sub(lane.filled_at) >= LEFT_SECONDS;
+            waiting += usize::from(is_left && !is_quiet);
+            !(is_left && is_quiet) || kept.contains(alias)
+        });
+        self.begun = waiting;
     }
 
     /// How many lanes are open.
@@ -330,6 +460,7 @@ impl Ledger {
             return Decision::Say(Outcome::OpenAgain, 0);
         }
         if goes_on {
+            self.begun += usize::from(known.count == 0);
             slots[usize::from(slot)] = Slot { count, preimage, ..known };
         }
         Decision::Write(lane.granted)
@@ -347,7 +478,7 @@ impl Ledger {
                 let minutes = self.hours.entry(hour).or_default();
                 for (place, slot) in self.slots[lane.slots()].iter().enumerate() {
                     if gpus >> place & 1 == 1 && minutes.add(slot.gpu, self.gpus.len(), bit, true) {
-                        self.dirty.hours.push((hour, slot.gpu));
+                        self.parts[part_of(self.gpus[slot.gpu as usize])].hours.push((hour, slot.gpu));
                     }
                 }
                 let Some(Link { slot, count, preimage }) = link else { return };
@@ -357,42 +488,72 @@ impl Ledger {
                 let at = lane.first + u32::from(slot);
                 let slot = &mut self.slots[at as usize];
                 if count > slot.count {
+                    self.begun += usize::from(slot.count == 0);
                     (slot.count, slot.preimage) = (count, preimage);
                 }
-                self.dirty.links.entry(hour).or_default().show(at, (count, preimage));
+                let gpu = self.gpus[slot.gpu as usize];
+                if self.links.entry(hour).or_default().show(at, (count, preimage)) {
+                    self.parts[part_of(gpu)].links.push((hour, at));
+                }
             }
             Line::Report { gpu, hour, bits } => {
                 let place = self.place(gpu);
                 let minutes = self.hours.entry(hour).or_default();
                 if minutes.add(place, self.gpus.len(), bits.0, false) {
-                    self.dirty.hours.push((hour, place));
+                    self.parts[part_of(gpu)].hours.push((hour, place));
                 }
             }
             Line::Up(minute) => {
                 *self.up.entry(minute.hour()).or_default() |= 1 << minute.of_hour();
-                self.dirty.up.insert(minute.hour());
+                self.up_waits.insert(minute.hour());
             }
         }
     }
 
     /// How much waits to be folded, counted as hours of GPUs.
     pub fn waiting(&self) -> usize {
-        self.dirty.hours.len() + self.dirty.up.len() + self.out.hours.len()
+        self.parts.iter().map(|part| part.hours.len()).sum::<usize>()
+            + self.up_waits.len()
+            + self.out.hours.len()
+            + self.out.up.len()
     }
 
-    /// Everything that the books do not have yet. It is given again until [`Self::folded`] says that they do.
-    pub fn take(&mut self) -> Fold {
-        let (out, dirty) = (&mut self.out, &mut self.dirty);
-        out.hours.append(&mut dirty.hours);
-        for (hour, links) in std::mem::take(&mut dirty.links) {
-            match out.links.entry(hour) {
-                Entry::Vacant(none) => drop(none.insert(links)),
-                Entry::Occupied(mut some) => {
-                    links.each().for_each(|(slot, shown)| some.get_mut().show(slot, shown));
-                }
+    /// How long the oldest of what waits may have waited; none where nothing does.
+    pub fn waits_for(&mut self, at: Instant) -> Option<Duration> {
+        let (out, end) = (&self.out, if self.next == 0 { PARTS } else { self.next });
+        let is_out = |n: usize| !out.is_empty() && (out.first..end).contains(&n);
+        let waits = self.parts.iter_mut().enumerate().filter_map(|(n, part)| {
+            if part.hours.is_empty() && part.links.is_empty() && !is_out(n) {
+                part.told_at = Some(at);
+                return None;
             }
+            Some(at.saturating_duration_since(*part.told_at.get_or_insert(at)))
+        });
+        waits.max()
+    }
+
+    /// What the books do not have yet of the next parts: of one, and of more until these are so many hours. It is given again
+    /// until [`Self::folded`] says that the books have it. Who is in it is known to be told.
+    pub fn take(&mut self, at_most: usize, now: UnixSeconds, at: Instant) -> Taken {
+        self.give_back();
+        let out = &mut self.out;
+        (out.first, out.taken_at) = (self.next, Some(at));
+        let mut parts = 0;
+        while self.next < PARTS && (parts == 0 || out.hours.len() < at_most) {
+            let part = &mut self.parts[self.next];
+            out.hours.append(&mut part.hours);
+            part.hours.shrink_to_fit();
+            for (hour, slot) in std::mem::take(&mut part.links) {
+                let shown = self.links.get_mut(&hour).and_then(|links| links.take(slot));
+                out.links.extend(shown.map(|shown| (hour, slot, shown)));
+            }
+            self.next += 1;
+            parts += 1;
         }
-        out.up.extend(dirty.up.drain());
+        let (is_first, is_last) = (out.first == 0, self.next == PARTS);
+        self.next %= PARTS;
+        out.up.extend(self.up_waits.drain());
+
         let mut fold = Fold::default();
         fold.hours.reserve_exact(out.hours.len());
         for (hour, place) in &out.hours {
@@ -407,28 +568,75 @@ impl Ledger {
                 unchained: UptimeHour(Minutes::get(&minutes.unchained, *place)),
             });
         }
-        fold.links.reserve_exact(out.links.values().map(|links| links.held).sum());
-        for (hour, links) in &out.links {
-            fold.links.extend(links.each().map(|(slot, (count, preimage))| {
-                let slot = &self.slots[slot as usize];
-                let (gpu, tip) = (self.gpus[slot.gpu as usize], slot.tip);
-                FoldedLink { gpu, hour: *hour, tip, count, preimage }
-            }));
-        }
+        fold.links.reserve_exact(out.links.len());
+        fold.links.extend(out.links.iter().map(|(hour, slot, (count, preimage))| {
+            let slot = &self.slots[*slot as usize];
+            let (gpu, tip) = (self.gpus[slot.gpu as usize], slot.tip);
+            FoldedLink { gpu, hour: *hour, tip, count: *count, preimage: *preimage }
+        }));
         for hour in &out.up {
             fold.up.push((*hour, UptimeHour(self.up.get(hour).copied().unwrap_or(0))));
         }
-        fold
+        let places: Vec<u32> = out.hours.iter().map(|(_, place)| *place).collect();
+        self.told(&places, now);
+        Taken { fold, parts, is_first, is_last }
+    }
+
+    /// What was given out and not confirmed waits again.
+    fn give_back(&mut self) {
+        if self.out.is_empty() {
+            return;
+        }
+        let Out { first, hours, links, up, .. } = std::mem::take(&mut self.out);
+        for (hour, place) in hours {
+            let word = self.hours.get_mut(&hour).and_then(|minutes| minutes.all.get_mut(place as usize));
+            // Where it changed since, it waits already.
+            if let Some(word) = word.filter(|word| **word & DIRTY == 0) {
+                *word |= DIRTY;
+                self.parts[part_of(self.gpus[place as usize])].hours.push((hour, place));
+            }
+        }
+        for (hour, slot, shown) in links {
+            if self.links.entry(hour).or_default().show(slot, shown) {
+                let gpu = self.gpus[self.slots[slot as usize].gpu as usize];
+                self.parts[part_of(gpu)].links.push((hour, slot));
+            }
+        }
+        self.up_waits.extend(up);
+        self.next = first;
     }
 
     /// The books have what was taken last. Hours long past are dropped from memory.
     pub fn folded(&mut self, now: Minute) {
-        self.out = Waiting::default();
+        let Out { first, taken_at, .. } = std::mem::take(&mut self.out);
+        let end = if self.next == 0 { PARTS } else { self.next };
+        for part in &mut self.parts[first.min(end)..end] {
+            part.told_at = taken_at;
+        }
         let keep = Hour(now.hour().0.saturating_sub(HOURS_KEPT));
-        let waiting: HashSet<Hour> = self.dirty.hours.iter().map(|(hour, _)| *hour).collect();
-        self.hours.retain(|hour, _| *hour >= keep || waiting.contains(hour));
-        let waiting = &self.dirty.up;
-        self.up.retain(|hour, _| *hour >= keep || waiting.contains(hour));
+        self.links.retain(|hour, links| *hour >= keep || links.held > 0);
+        if self.hours.keys().any(|hour| *hour < keep) {
+            let waiting: HashSet<Hour> =
+                self.parts.iter().flat_map(|part| part.hours.iter().map(|(hour, _)| *hour)).collect();
+            self.hours.retain(|hour, _| *hour >= keep || waiting.contains(hour));
+        }
+        self.up.retain(|hour, _| *hour >= keep || self.up_waits.contains(hour));
+    }
+
+    /// What waits of these GPUs' chains, or is on its way to the books.
+    pub(super) fn links_of(&self, places: &HashSet<u32>) -> Vec<FoldedLink> {
+        let parts: HashSet<usize> = places.iter().map(|place| part_of(self.gpus[*place as usize])).collect();
+        let waits = parts
+            .iter()
+            .flat_map(|part| &self.parts[*part].links)
+            .filter_map(|(hour, slot)| Some((*hour, *slot, self.links.get(hour)?.get(*slot)?)));
+        let all = waits.chain(self.out.links.iter().copied());
+        let folded = all.filter_map(|(hour, slot, (count, preimage))| {
+            let slot = &self.slots[slot as usize];
+            let gpu = places.contains(&slot.gpu).then(|| self.gpus[slot.gpu as usize])?;
+            Some(FoldedLink { gpu, hour, tip: slot.tip, count, preimage })
+        });
+        folded.collect()
     }
 }
 

@@ -57,6 +57,11 @@ impl World {
         Some((Outcome::Durable, 0))
     }
 
+    /// What the books do not have.
+    fn take(&mut self) -> Fold {
+        self.ledger.take(usize::MAX, NOW, Instant::now()).fold
+    }
+
     fn outcome(&mut self, beat: &Beat) -> Outcome {
         self.send(beat, NOW).unwrap().0
     }
@@ -71,17 +76,17 @@ fn a_beat_counts_once_and_for_its_own_gpus() {
     let beat = world.beat(minute, 0b101, 0, 1);
     assert_eq!(world.send(&beat, NOW), DURABLE);
     assert_eq!(world.send(&beat, NOW), DURABLE);
-    let fold = world.ledger.take();
+    let fold = world.take();
     let gpus: Vec<u8> = fold.hours.iter().map(|h| h.gpu.as_bytes()[0]).collect();
     assert_eq!(gpus, [0, 2], "the second GPU was not alive");
     assert!(fold.hours.iter().all(|h| h.bits.minutes() == 1 && h.unchained.minutes() == 0));
     assert_eq!((fold.links.len(), fold.links[0].count), (1, 1));
     // What is not confirmed is given again; what is, is not.
-    assert_eq!(world.ledger.take().hours, fold.hours);
+    assert_eq!(world.take().hours, fold.hours);
     world.ledger.folded(minute);
-    assert!(world.ledger.take().hours.is_empty());
+    assert!(world.take().hours.is_empty());
     assert_eq!(world.send(&beat, NOW), DURABLE);
-    assert!(world.ledger.take().hours.is_empty(), "a repeat became news");
+    assert!(world.take().hours.is_empty(), "a repeat became news");
 }
 
 #[test]
@@ -95,14 +100,15 @@ fn what_does_not_fit_is_told_so() {
     let mut forged = world.beat(minute, 1, 0, 2);
     forged.link.preimage.0[0] ^= 1;
     assert_eq!(world.outcome(&forged), Outcome::OpenAgain, "a value of no chain");
-    assert!(world.ledger.take().hours.is_empty());
+    assert!(world.take().hours.is_empty());
     assert_eq!(world.outcome(&world.beat(minute, 1, 0, 2)), Outcome::Durable);
     let alias = world.lane.grant.alias();
     world.ledger.end(&[alias]);
     assert_eq!(world.outcome(&world.beat(minute, 1, 0, 3)), Outcome::OpenAgain, "its key has ended");
-    world.ledger.forget(Epoch(EPOCH.0 + 2), &[alias].into());
+    let later = NOW.plus(2 * 86_400);
+    world.ledger.forget(later, &[alias].into());
     assert!(world.ledger.knows(alias), "it was to be kept");
-    world.ledger.forget(Epoch(EPOCH.0 + 2), &HashSet::new());
+    world.ledger.forget(later, &HashSet::new());
     assert!(!world.ledger.knows(alias));
     assert_eq!(world.outcome(&world.beat(minute, 1, 0, 3)), Outcome::OpenAgain);
 }
@@ -118,7 +124,7 @@ fn an_hour_s_beats_are_on_its_chain_in_whatever_order_they_come() {
     forged.link.preimage.0[0] ^= 1;
     assert_eq!(world.outcome(&forged), Outcome::OpenAgain, "a value of no chain");
     assert_eq!(world.outcome(&world.beat(last, 1, 0, 4)), Outcome::Durable);
-    let mut links: Vec<_> = world.ledger.take().links.iter().map(|l| (l.hour, l.count)).collect();
+    let mut links: Vec<_> = world.take().links.iter().map(|l| (l.hour, l.count)).collect();
     links.sort_unstable();
     assert_eq!(links, [(last.hour(), 4), (next.hour(), 5)]);
     // A minute that is on disk: a deeper value is news, the same or an older one is not.
@@ -126,9 +132,9 @@ fn an_hour_s_beats_are_on_its_chain_in_whatever_order_they_come() {
     for count in [4, 5] {
         assert_eq!(world.outcome(&world.beat(next, 1, 0, count)), Outcome::Durable);
     }
-    assert!(world.ledger.take().links.is_empty(), "a repeat became news");
+    assert!(world.take().links.is_empty(), "a repeat became news");
     assert_eq!(world.outcome(&world.beat(next, 1, 0, 6)), Outcome::Durable);
-    assert_eq!(world.ledger.take().links[0].count, 6);
+    assert_eq!(world.take().links[0].count, 6);
 }
 
 #[test]
@@ -153,21 +159,103 @@ fn what_waits_stays_when_lanes_before_and_after_it_are_forgotten() {
         }
     };
     apply(&mut world, minute);
-    let before = world.ledger.take();
+    // Given out to be folded, and not confirmed.
+    let before = world.take();
     apply(&mut world, Minute(minute.0 + 60));
-    world.ledger.forget(Epoch(EPOCH.0 + 2), &HashSet::new());
+    world.ledger.forget(NOW.plus(2 * 86_400), &HashSet::new());
     assert_eq!((world.ledger.lanes(), world.ledger.slots.len()), (1, 3), "more was kept than what waits");
     let told = |fold: &Fold| {
         let mut told: Vec<_> = fold.links.iter().map(|l| (l.hour, l.gpu, l.tip, l.count)).collect();
         told.sort_unstable_by_key(|link| (link.0, link.3));
         told
     };
-    let after = told(&world.ledger.take());
+    let after = told(&world.take());
     assert_eq!(after[..3], told(&before));
     for (n, (hour, gpu, chain, count)) in beats.iter().zip(&after[3..]) {
         let expected = (Hour(minute.hour().0 + 1), GpuId::from_bytes(tip(*n).0), tip(*n), *n as u16);
         assert_eq!((*hour, *gpu, *chain, *count), expected);
     }
+}
+
+#[test]
+fn the_books_are_told_part_by_part_and_what_is_not_confirmed_again() {
+    let mut world = World::new(64);
+    let (minute, began) = (NOW.minute(), Instant::now());
+    let at = |seconds| began + Duration::from_secs(seconds);
+    let told = |taken: &Taken| taken.fold.hours.iter().map(|hour| hour.gpu.as_bytes()[0]).collect::<Vec<_>>();
+    let all: Vec<u8> = (0..64).collect();
+    assert_eq!(world.outcome(&world.beat(minute, u64::MAX, 5, 1)), Outcome::Durable);
+    assert_eq!(world.ledger.waits_for(at(0)), Some(Duration::ZERO));
+
+    // Each part is one GPU here. The first eight, in two times.
+    let first = world.ledger.take(4, NOW, at(10));
+    assert_eq!((told(&first), first.is_first, first.is_last), (all[..4].to_vec(), true, false));
+    world.ledger.folded(minute);
+    let second = world.ledger.take(4, NOW, at(11));
+    assert_eq!((told(&second), second.is_first), (all[4..8].to_vec(), false));
+    assert_eq!(second.fold.links.iter().map(|link| link.gpu.as_bytes()[0]).collect::<Vec<_>>(), [5]);
+    // They never came to the books, and one GPU beat again meanwhile.
+    assert_eq!(world.outcome(&world.beat(Minute(minute.0 - 1), 1 << 5, 5, 2)), Outcome::Durable);
+    assert_eq!(world.ledger.waiting(), 56 + 4 + 1);
+    let again = world.ledger.take(4, NOW, at(12));
+    assert_eq!((told(&again), again.parts), (all[4..8].to_vec(), 4));
+    let five = &again.fold.hours[1];
+    assert_eq!((five.bits.minutes(), again.fold.links[0].count, again.fold.links.len()), (2, 2, 1));
+    assert_eq!(world.ledger.waits_for(at(20)), Some(Duration::from_secs(20)));
+    world.ledger.folded(minute);
+
+    // The rest, up to the round's end; then the oldest that waits is the one that came since its part was told.
+    assert_eq!(world.outcome(&world.beat(Minute(minute.0 - 2), 0b11 << 4, 4, 3)), Outcome::Durable);
+    let rest = world.ledger.take(usize::MAX, NOW, at(30));
+    assert_eq!((told(&rest), rest.parts, rest.is_last), (all[8..].to_vec(), PARTS - 8, true));
+    world.ledger.folded(minute);
+    assert_eq!((world.ledger.waiting(), world.ledger.waits_for(at(40))), (2, Some(Duration::from_secs(28))));
+    assert_eq!(told(&world.ledger.take(usize::MAX, NOW, at(41))), [4, 5]);
+    world.ledger.folded(minute);
+    assert_eq!((world.ledger.waiting(), world.ledger.waits_for(at(50))), (0, None));
+}
+
+#[test]
+fn a_lane_is_forgotten_once_its_machine_beats_on_the_next() {
+    let mut world = World::new(2);
+    let opened = |world: &mut World, n: u64, epoch: Epoch, at: UnixSeconds| {
+        let grant = &world.lane.grant;
+        let grant = Grant::kept(Alias(n), epoch, grant.machine(), grant.account(), grant.key());
+        let tip = |at: u8| Preimage([n as u8 * 2 + at; 16]);
+        let gpus = world.lane.gpus.iter().zip(0..).map(|((gpu, _), at)| (*gpu, tip(at))).collect();
+        world.ledger.open(&LaneRow { grant, gpus }, &HashMap::new(), at);
+    };
+    let show = |world: &mut World, n: u64, slot: u8| {
+        let link = Some(Link { slot, count: 1, preimage: Preimage([n as u8; 16]) });
+        world.ledger.apply(&Line::Frame { alias: Alias(n), minute: NOW.minute(), gpus: 3, link });
+    };
+    let forget = |world: &mut World, after: u64| {
+        world.ledger.forget(NOW.plus(after), &HashSet::new());
+        (world.ledger.lanes(), world.ledger.slots.len())
+    };
+    opened(&mut world, 1, EPOCH, NOW);
+    show(&mut world, 1, 0);
+    assert_eq!(forget(&mut world, 600), (2, 4), "one GPU has shown no value of the later lane");
+    show(&mut world, 1, 1);
+    assert_eq!(forget(&mut world, 60), (2, 4), "it was used just now");
+    assert_eq!(forget(&mut world, 120), (1, 2));
+    assert!(world.ledger.knows(Alias(1)), "the one that it beats on was forgotten");
+
+    // Of two that were there at the start only the epochs tell which is later.
+    opened(&mut world, 2, EPOCH, NOW);
+    opened(&mut world, 3, Epoch(EPOCH.0 - 1), NOW);
+    world.ledger.loaded();
+    for (n, slot) in [(2, 0), (2, 1), (3, 0), (3, 1)] {
+        show(&mut world, n, slot);
+    }
+    assert_eq!(forget(&mut world, 120).0, 2);
+    assert!(!world.ledger.knows(Alias(3)), "the epoch before was kept");
+    opened(&mut world, 4, EPOCH, NOW);
+    (0..2).for_each(|slot| show(&mut world, 4, slot));
+    assert_eq!(forget(&mut world, 120).0, 1);
+    assert!(world.ledger.knows(Alias(4)));
+    // What waited of the lanes that are gone is told all the same.
+    assert_eq!(world.take().links.len(), 8);
 }
 
 #[test]
@@ -200,11 +288,11 @@ fn a_report_without_a_chain_says_so_until_a_frame_comes() {
     let (gpu, hour) = (GpuId::from_bytes([0; 16]), NOW.minute().hour());
     let bit = UptimeHour::default().with(NOW.minute().of_hour());
     world.ledger.apply(&Line::Report { gpu, hour, bits: bit });
-    let fold = world.ledger.take();
+    let fold = world.take();
     assert_eq!((fold.hours[0].bits, fold.hours[0].unchained), (bit, bit));
     let beat = world.beat(NOW.minute(), 1, 0, 1);
     assert_eq!(world.send(&beat, NOW), DURABLE);
-    let fold = world.ledger.take();
+    let fold = world.take();
     let last = fold.hours.last().unwrap();
     assert_eq!((last.bits, last.unchained), (bit, UptimeHour::default()));
 }
@@ -226,7 +314,7 @@ fn what_the_journal_held_is_there_again() {
     for line in lines.iter().chain(&lines) {
         world.ledger.apply(line);
     }
-    let fold = world.ledger.take();
+    let fold = world.take();
     assert_eq!((fold.hours.len(), fold.links.len(), fold.up.len()), (2, 1, 1));
     assert_eq!(world.ledger.unknown(), 2, "a lane that nobody knows was passed over in silence");
     // The chain goes on where it was, also for a lane that is opened again.
@@ -260,7 +348,7 @@ proptest! {
             prop_assert_eq!(shuffled.send(&beat(&shuffled, n, sent[n]), NOW), DURABLE);
         }
         let sorted = |world: &mut World| {
-            let mut hours = world.ledger.take().hours;
+            let mut hours = world.take().hours;
             hours.sort_by_key(|h| (h.gpu, h.hour));
             hours
         };

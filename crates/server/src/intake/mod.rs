@@ -36,6 +36,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use clock::Clock;
 pub use counters::Counters;
+pub use ledger::{PARTS, Taken};
 pub use socket::{tcp, udp};
 pub use turned::Turned;
 
@@ -70,12 +71,13 @@ pub(crate) enum Ask {
     Learn(Vec<LaneRow>),
     /// Keys ended.
     End(Vec<Alias>),
-    /// What is to be folded, and the number of the last batch in it.
-    Take(oneshot::Sender<(Fold, u64)>),
+    /// What is to be folded, of so many hours of GPUs or a little more, and if that ends a round, the batch up to which the
+    /// books then have everything.
+    Take(usize, oneshot::Sender<(Taken, Option<u64>)>),
     /// Who came and who fell silent, at most so many.
     Turned(usize, oneshot::Sender<Turned>),
-    /// The books have everything up to this batch.
-    Folded(u64),
+    /// The books have what was taken last, and everything up to this batch.
+    Folded(Option<u64>),
     /// Finish what was taken in, answer it, and end.
     Stop(oneshot::Sender<()>),
 }
@@ -264,17 +266,18 @@ impl Intake {
     pub fn end(&self, aliases: Vec<Alias>) -> Result<(), IntakeError> {
         self.door.ask(Ask::End(aliases))
     }
-    /// What the books do not have yet, and the number of the last batch in it.
-    pub async fn take(&self) -> Result<(Fold, u64), IntakeError> {
-        self.door.asked(Ask::Take).await
+    /// What the books do not have yet of the next parts, of so many hours of GPUs or a little more. When all parts were taken,
+    /// the batch up to which the books have everything then: for [`Self::folded`].
+    pub async fn take(&self, at_most: usize) -> Result<(Taken, Option<u64>), IntakeError> {
+        self.door.asked(|tell| Ask::Take(at_most, tell)).await
     }
     /// Who came and who fell silent since what the books were last told, at most so many.
     pub async fn turned(&self, at_most: usize) -> Result<Turned, IntakeError> {
         self.door.asked(|tell| Ask::Turned(at_most, tell)).await
     }
-    /// The books have it.
-    pub fn folded(&self, batch: u64) -> Result<(), IntakeError> {
-        self.door.ask(Ask::Folded(batch))
+    /// The books have what was taken last, and all up to this batch.
+    pub fn folded(&self, until: Option<u64>) -> Result<(), IntakeError> {
+        self.door.ask(Ask::Folded(until))
     }
     /// Comes when it takes no beats any more, asked to or not.
     pub async fn ended(&self) {
@@ -301,6 +304,7 @@ fn ledger_of(lanes: &[LaneRow], deepest: &[FoldedLink], now: UnixSeconds) -> led
     for lane in lanes {
         ledger.open(lane, &deepest, now);
     }
+    ledger.loaded();
     ledger
 }
 
@@ -318,7 +322,7 @@ pub fn fold_of(lanes: &[LaneRow], deepest: &[FoldedLink], lines: &[Line], now: U
     let mut ledger = ledger_of(lanes, deepest, now);
     lines.iter().for_each(|line| ledger.apply(line));
     tell_unknown(&ledger);
-    ledger.take()
+    ledger.take(usize::MAX, now, std::time::Instant::now()).fold
 }
 
 /// Adds a GPU's minute to the hours that a report becomes.

@@ -4,10 +4,10 @@
 use std::collections::HashSet;
 
 use gangline_rules::uptime::CONNECTED_SECONDS;
-use gangline_store::{Fold, FoldedHour, FoldedLink};
+use gangline_store::{Fold, FoldedHour};
 use gangline_types::{GpuId, Hour, UnixSeconds, UptimeHour};
 
-use super::ledger::{Ledger, Minutes, Waiting};
+use super::ledger::{Ledger, Minutes};
 
 /// What the books are told early.
 #[derive(Debug, Default)]
@@ -18,6 +18,8 @@ pub struct Turned {
     pub came: Vec<GpuId>,
     /// Who fell silent: nothing later of theirs came in here.
     pub silent: Vec<GpuId>,
+    /// More came than may be told at once.
+    pub many_came: bool,
 }
 
 impl Turned {
@@ -63,28 +65,28 @@ impl Ledger {
         })
     }
 
-    /// The books are being told of everybody.
-    pub fn told_all(&mut self, now: UnixSeconds) {
-        let mut known = Known::default();
+    /// The books are being told of these.
+    pub(super) fn told(&mut self, places: &[u32], now: UnixSeconds) {
         let lately = self.lately(now);
-        for place in 0..self.gpus.len() {
-            known.set(place, Self::is_here(&lately, place as u32, now));
+        let here: Vec<bool> = places.iter().map(|place| Self::is_here(&lately, *place, now)).collect();
+        for (place, is_here) in places.iter().zip(here) {
+            self.known.set(*place as usize, is_here);
         }
-        self.known = known;
     }
 
     /// Who came and who fell silent since the books were told, at most so many; the rest come with the next question. When
-    /// more than that came, a fleet is coming back: they wait for the books to be told of everybody, which costs less.
+    /// more than that came, a fleet is coming back: the books are to be told of everybody, which costs less.
     pub fn turned(&mut self, now: UnixSeconds, at_most: usize) -> Turned {
         let lately = self.lately(now);
         let (mut turned, mut came): (Vec<usize>, Vec<usize>) = (0..self.gpus.len())
             .filter(|place| Self::is_here(&lately, *place as u32, now) != self.known.is(*place))
             .partition(|place| self.known.is(*place));
-        if came.len() <= at_most {
+        let many_came = came.len() > at_most;
+        if !many_came {
             turned.append(&mut came);
         }
         turned.truncate(at_most);
-        let mut told = Turned::default();
+        let mut told = Turned { many_came, ..Default::default() };
         for place in &turned {
             let gpu = self.gpus[*place];
             let of = if self.known.is(*place) { &mut told.silent } else { &mut told.came };
@@ -100,32 +102,19 @@ impl Ledger {
         drop(lately);
         let places: HashSet<u32> = turned.iter().map(|place| *place as u32).collect();
         if !places.is_empty() {
-            told.fold.links =
-                self.links_of(&self.dirty, &places).chain(self.links_of(&self.out, &places)).collect();
+            told.fold.links = self.links_of(&places);
         }
         for place in turned {
             self.known.set(place, !self.known.is(place));
         }
         told
     }
-
-    /// What waits of these places' chains.
-    fn links_of<'a>(
-        &'a self,
-        waiting: &'a Waiting,
-        places: &'a HashSet<u32>,
-    ) -> impl Iterator<Item = FoldedLink> + 'a {
-        let all = waiting.links.iter().flat_map(|(hour, links)| links.each().map(|shown| (*hour, shown)));
-        all.filter_map(move |(hour, (slot, (count, preimage)))| {
-            let slot = &self.slots[slot as usize];
-            let gpu = places.contains(&slot.gpu).then(|| self.gpus[slot.gpu as usize])?;
-            Some(FoldedLink { gpu, hour, tip: slot.tip, count, preimage })
-        })
-    }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Instant;
+
     use gangline_guard::beat::Line;
     use gangline_types::Minute;
 
@@ -175,7 +164,7 @@ mod tests {
         check(&mut ledger, at(64), &[], &[1, 2]);
         // What the books are told with everybody is not told again.
         beat(&mut ledger, 1, 64);
-        ledger.told_all(at(65));
+        ledger.take(usize::MAX, at(65), Instant::now());
         check(&mut ledger, at(65), &[], &[]);
         check(&mut ledger, at(69), &[], &[1]);
     }
@@ -189,11 +178,11 @@ mod tests {
         };
         (0..10).for_each(|n| beat(&mut ledger, n, 5));
         assert_eq!(told(&mut ledger, at(6)), (0, 0), "a fleet that comes back was told bit by bit");
-        ledger.told_all(at(6));
+        assert_eq!(ledger.take(usize::MAX, at(6), Instant::now()).fold.hours.len(), 10);
         beat(&mut ledger, 10, 6);
         assert_eq!(told(&mut ledger, at(6)), (1, 0));
         let silent: Vec<_> = (0..4).map(|_| told(&mut ledger, at(20))).collect();
         assert_eq!(silent, [(0, 4), (0, 4), (0, 3), (0, 0)]);
-        assert_eq!(ledger.take().hours.len(), 11);
+        assert_eq!(ledger.take(usize::MAX, at(20), Instant::now()).fold.hours.len(), 11);
     }
 }

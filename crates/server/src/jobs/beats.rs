@@ -3,11 +3,17 @@
 use std::{sync::atomic::Ordering, time::Instant};
 
 use gangline_store::Fold;
-use gangline_types::UnixSeconds;
+use gangline_types::{MachineId, UnixSeconds};
 use gangline_wire::beat::Epoch;
 
 use super::clusters::reconciler;
-use crate::{app::App, edge, error::ApiError, intake::IntakeError};
+use crate::{
+    app::App,
+    edge,
+    error::ApiError,
+    intake::{IntakeError, PARTS, Taken},
+    lanes::Pace,
+};
 
 /// Keys that ended so long ago are told again, in seconds: a write that was slow to commit is seen all the same.
 const OVERLAP_SECONDS: u64 = 30;
@@ -34,27 +40,45 @@ pub fn away(error: IntakeError) -> ApiError {
     )
 }
 
+/// Folds the next parts, of so many hours of GPUs or a little more; of how many parts and hours. Which machines were heard of is
+/// written down when a round is over: in the order of GPUs they are neighbours of nobody.
+async fn fold_some(app: &App, pace: &mut Pace, at_most: usize) -> Result<(usize, usize), ApiError> {
+    let taken_at = edge::now();
+    let (Taken { mut fold, parts, .. }, until) = app.lanes.intake.take(at_most).await.map_err(away)?;
+    fold.taken_at = taken_at;
+    let hours = fold.hours.len();
+    pace.beating.extend(fold_in_parts(app, fold).await?);
+    if until.is_some() {
+        app.store.note_beating(&reconciler(edge::now())?, &pace.beating).await?;
+        pace.beating = Vec::new();
+    }
+    app.lanes.intake.folded(until).map_err(away)?;
+    if hours > 0 {
+        app.changed();
+    }
+    Ok((parts, hours))
+}
+
 /// Brings the books up to date with everything that was acknowledged by now.
 pub async fn fold(app: &App) -> Result<(), ApiError> {
     let mut pace = app.lanes.folding.lock().await;
+    fold_all(app, &mut pace).await
+}
+
+async fn fold_all(app: &App, pace: &mut Pace) -> Result<(), ApiError> {
     let began = Instant::now();
-    let taken_at = edge::now();
-    let (mut fold, batch) = app.lanes.intake.take().await.map_err(away)?;
-    fold.taken_at = taken_at;
-    let folded = fold.hours.len();
-    fold_in_parts(app, fold).await?;
-    app.lanes.intake.folded(batch).map_err(away)?;
-    app.lanes.folded(taken_at);
-    pace.folded(began.elapsed(), folded);
-    if folded > 0 {
-        app.changed();
+    let (mut parts, mut hours) = (0, 0);
+    while parts < PARTS {
+        let (some_parts, some_hours) = fold_some(app, pace, GPUS_AT_ONCE).await?;
+        (parts, hours) = (parts + some_parts, hours + some_hours);
     }
+    pace.folded_all(began.elapsed(), hours);
     Ok(())
 }
 
 /// Writes it into the books some at a time: whoever else wants to write gets a turn, and each part says when it was
-/// written.
-pub async fn fold_in_parts(app: &App, fold: Fold) -> Result<(), ApiError> {
+/// written. Which machines were heard of.
+pub async fn fold_in_parts(app: &App, fold: Fold) -> Result<Vec<MachineId>, ApiError> {
     let Fold { mut hours, mut links, up, taken_at } = fold;
     // Neighbours in the books together: a part touches few pages of them.
     hours.sort_unstable_by_key(|row| (row.gpu, row.hour));
@@ -69,50 +93,49 @@ pub async fn fold_in_parts(app: &App, fold: Fold) -> Result<(), ApiError> {
         part.hours = hours.split_off(hours.len().saturating_sub(GPUS_AT_ONCE));
         part.links = links.split_off(links.len().saturating_sub(GPUS_AT_ONCE));
         if part.hours.is_empty() && part.links.is_empty() && part.up.is_empty() {
-            return Ok(app.store.note_beating(&reconciler(edge::now())?, &beating).await?);
+            return Ok(beating);
         }
         beating.extend(app.store.fold(&reconciler(edge::now())?, &part).await?);
         part = Fold { taken_at, ..Default::default() };
     }
 }
 
-/// The same when something waits and the last fold did not take too much of the time.
+/// Folds some of what waits when the last fold did not take too much of the time: of a large network a part at a time, so that
+/// its books cost the same in every minute.
 pub async fn fold_waiting(app: &App) -> Result<(), ApiError> {
-    let now = edge::now();
+    app.metrics.beats_until.store(app.lanes.beats_until(edge::now()).0, Ordering::Relaxed);
     let waiting = app.lanes.intake.counters().waiting.load(Ordering::Relaxed);
-    if waiting == 0 {
-        // The books have all of it, also when the last fold was long ago.
-        app.lanes.folded(now);
-    }
-    app.metrics.beats_until.store(app.lanes.beats_until(now).0, Ordering::Relaxed);
-    if waiting == 0 || !app.lanes.folding.lock().await.is_due() {
+    let mut pace = app.lanes.folding.lock().await;
+    if waiting == 0 || !pace.is_due() {
         return Ok(());
     }
-    fold(app).await
+    let began = Instant::now();
+    let (_, hours) = fold_some(app, &mut pace, GPUS_AT_ONCE).await?;
+    pace.folded(began.elapsed(), hours);
+    Ok(())
 }
 
 /// Where the books lag behind the beats, tells them at once who came and who fell silent since: their minutes, some thousand
-/// GPUs at a look, so that the explorer and hires know of it without a fold of everybody.
+/// GPUs at a look, so that the explorer and hires know of it before their part is folded. When more came than that, everybody is folded.
 pub async fn tell_turned(app: &App) -> Result<(), ApiError> {
     let now = edge::now();
-    if app.lanes.behind(now) < LAGS_SECONDS {
+    if app.lanes.behind() < LAGS_SECONDS {
         return Ok(());
     }
-    // While a fold of everybody runs the books are being told.
-    let Ok(_folding) = app.lanes.folding.try_lock() else { return Ok(()) };
+    let mut pace = app.lanes.folding.lock().await;
     let mut turned = app.lanes.intake.turned(GPUS_AT_ONCE).await.map_err(away)?;
     if app.store.is_shared() {
         // Whoever is silent here may beat at another server.
         turned.silent.clear();
     }
-    if turned.is_empty() {
-        return Ok(());
+    if !turned.is_empty() {
+        turned.fold.taken_at = now;
+        let beating = fold_in_parts(app, turned.fold).await?;
+        app.store.note_beating(&reconciler(now)?, &beating).await?;
+        app.store.turned(&reconciler(now)?, &turned.came, &turned.silent, now).await?;
+        app.changed();
     }
-    turned.fold.taken_at = now;
-    fold_in_parts(app, turned.fold).await?;
-    app.store.turned(&reconciler(now)?, &turned.came, &turned.silent, now).await?;
-    app.changed();
-    Ok(())
+    if turned.many_came && pace.is_due_of_all() { fold_all(app, &mut pace).await } else { Ok(()) }
 }
 
 /// Tells the intake which lanes were opened at other servers and which have ended. It goes on by itself whatever

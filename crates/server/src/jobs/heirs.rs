@@ -17,7 +17,8 @@ pub async fn inherit(app: &App) -> Result<(), ApiError> {
             lines = lines.len(),
             "beats that another server acknowledged and left behind are taken over"
         );
-        beats::fold_in_parts(app, fold).await?;
+        let beating = beats::fold_in_parts(app, fold).await?;
+        app.store.note_beating(&reconciler(edge::now())?, &beating).await?;
         app.store.forget_left_behind(&reconciler(edge::now())?, &left).await?;
         app.changed();
     }

@@ -6,13 +6,13 @@ use std::{collections::BTreeSet, time::Duration};
 use gangline_store::StoreError;
 use gangline_types::ClusterId;
 
-use crate::{app::App, edge};
+use crate::app::App;
 
 /// How often it says so.
 const EVERY: Duration = Duration::from_secs(1);
 
 async fn announce(app: &App, known: &mut BTreeSet<ClusterId>) -> Result<(), StoreError> {
-    let announced = app.store.announce(&app.reached_at, app.lanes.behind(edge::now())).await?;
+    let announced = app.store.announce(&app.reached_at, app.lanes.behind()).await?;
     app.lanes.others_are_behind(announced.behind);
     if announced.is_new {
         known.clear();

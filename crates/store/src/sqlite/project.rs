@@ -60,10 +60,29 @@ impl SqliteStore {
         let mut ids = rewritten.gpus;
         ids.extend(self.turned.take(beats_until, GPUS_AT_ONCE));
         let beats_after = UnixSeconds(followed(&mut tx, BEATS).await? as u64);
+        let folded = match self.folded.take(now, u64::MAX) {
+            Taken::Some(mut hours) => {
+                // Neighbours in the projection together: a statement touches few pages of it.
+                hours.sort_unstable();
+                hours.dedup();
+                Folded::These(hours)
+            }
+            Taken::Wait => Folded::These(Vec::new()),
+            Taken::Unknown => Folded::Since(looked_at),
+        };
         let begun = self.sweep.lock().unwrap_or_else(|e| e.into_inner()).take();
-        // Beats of before this moment were all looked at: nobody came or went since.
-        let sweep =
-            begun.or_else(|| (beats_until > beats_after).then(|| Sweep::new(beats_after, beats_until)));
+        let sweep = match &folded {
+            Folded::These(hours) => {
+                let mut gpus: Vec<GpuId> = hours.iter().map(|(gpu, _)| *gpu).collect();
+                gpus.dedup();
+                for some in gpus.chunks(IDS_AT_ONCE) {
+                    shown_so(&mut tx, some, false, &mut ids).await?;
+                }
+                // Beats of before this moment were all looked at: nobody fell silent since.
+                begun.or_else(|| (beats_until > beats_after).then(|| Sweep::silent(beats_after, beats_until)))
+            }
+            Folded::Since(_) => Some(Sweep::everybody(beats_after, beats_until)),
+        };
         let (mut swept, mut left) = (None, None);
         if sweep.is_none() && beats_until < beats_after {
             // The clock was set back: what is looked at next begins there.
@@ -95,16 +114,6 @@ impl SqliteStore {
             }
         }
         let older = self.project_older(&mut tx).await?;
-        let folded = match self.folded.take(now, u64::MAX) {
-            Taken::Some(mut hours) => {
-                // Neighbours in the projection together: a statement touches few pages of it.
-                hours.sort_unstable();
-                hours.dedup();
-                Folded::These(hours)
-            }
-            Taken::Wait => Folded::These(Vec::new()),
-            Taken::Unknown => Folded::Since(looked_at),
-        };
         self.project_uptime(&mut tx, &folded, now, &older).await?;
         self.project_chains(&mut tx, &folded, now, &older).await?;
         self.project_proofs(&mut tx).await?;
@@ -176,10 +185,10 @@ impl SqliteStore {
         let doing = "listing who came and who went";
         let enough = found.len() + GPUS_AT_ONCE;
         for _ in 0..LOOKED_AT_ONCE / IDS_AT_ONCE {
-            let (shown, until) = if sweep.silent {
-                (1i64, sweep.until.0.saturating_sub(CONNECTED_SECONDS).saturating_sub(1))
+            let until = if sweep.silent {
+                sweep.until.0.saturating_sub(CONNECTED_SECONDS).saturating_sub(1)
             } else {
-                (0, sweep.until.0)
+                i64::MAX as u64
             };
             let rows = sqlx::query("SELECT id, beat_at FROM gpu WHERE (beat_at, id) > (?1, ?2) AND beat_at <= ?3 ORDER BY beat_at, id LIMIT ?4")
                 .bind(sweep.beat_at as i64)
@@ -190,15 +199,7 @@ impl SqliteStore {
                 .await
                 .map_err(StoreError::sql(doing))?;
             let ids: Vec<GpuId> = rows.iter().map(|r| r.id("id")).collect::<Result<_, _>>()?;
-            let shown_so = sqlx::query("WITH RECURSIVE n (i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE (i + 1) * 16 < length(?1)) SELECT g.id FROM n CROSS JOIN gpu g ON g.id = substr(?1, 1 + 16 * n.i, 16) WHERE g.flags & 1 = ?2")
-                .bind(packed(&ids))
-                .bind(shown)
-                .fetch_all(&mut *tx)
-                .await
-                .map_err(StoreError::sql(doing))?;
-            for row in &shown_so {
-                found.push(row.id("id")?);
-            }
+            shown_so(tx, &ids, sweep.silent, found).await?;
             if let Some(last) = rows.last() {
                 (sweep.beat_at, sweep.gpu) = (last.int("beat_at")?, last.id("id")?);
             }
@@ -386,8 +387,8 @@ impl SqliteStore {
     }
 }
 
-/// A walk over everybody whose beats up to a moment may have made them connected, and then over those who may have fallen
-/// silent, in the order of their last beats. It goes on at the next look where it ended.
+/// A walk over everybody who may have fallen silent up to a moment, in the order of their last beats; at the start of a process
+/// first over everybody who may be connected. It goes on at the next look where it ended.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Sweep {
     since: u64,
@@ -398,16 +399,41 @@ pub(crate) struct Sweep {
 }
 
 impl Sweep {
-    fn new(after: UnixSeconds, until: UnixSeconds) -> Self {
+    fn of(after: UnixSeconds, until: UnixSeconds, silent: bool) -> Self {
         // A beat may have been committed with a second that had passed by then.
         let since = after.0.saturating_sub(2);
-        let first = since.max(until.0.saturating_sub(CONNECTED_SECONDS)).max(1);
-        Self { since, until, silent: false, beat_at: first - 1, gpu: GpuId::from_bytes([0xff; 16]) }
+        let of = if silent { since } else { until.0 };
+        let first = of.saturating_sub(CONNECTED_SECONDS).max(1);
+        Self { since, until, silent, beat_at: first - 1, gpu: GpuId::from_bytes([0xff; 16]) }
+    }
+    fn silent(after: UnixSeconds, until: UnixSeconds) -> Self {
+        Self::of(after, until, true)
+    }
+    fn everybody(after: UnixSeconds, until: UnixSeconds) -> Self {
+        Self::of(after, until, false)
     }
     fn turn_to_the_silent(&mut self) {
-        let first = self.since.saturating_sub(CONNECTED_SECONDS).max(1);
-        *self = Self { silent: true, beat_at: first - 1, gpu: GpuId::from_bytes([0xff; 16]), ..*self };
+        *self = Self::silent(UnixSeconds(self.since), self.until);
     }
+}
+
+/// Adds to `found` those of these GPUs that the projection shows as connected, or does not.
+async fn shown_so(
+    tx: &mut sqlx::SqliteConnection,
+    ids: &[GpuId],
+    connected: bool,
+    found: &mut Vec<GpuId>,
+) -> Result<(), StoreError> {
+    let rows = sqlx::query("WITH RECURSIVE n (i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE (i + 1) * 16 < length(?1)) SELECT g.id FROM n CROSS JOIN gpu g ON g.id = substr(?1, 1 + 16 * n.i, 16) WHERE g.flags & 1 = ?2")
+        .bind(packed(ids))
+        .bind(i64::from(connected))
+        .fetch_all(tx)
+        .await
+        .map_err(StoreError::sql("listing who came and who went"))?;
+    for row in &rows {
+        found.push(row.id("id")?);
+    }
+    Ok(())
 }
 
 /// What was folded and is not in the projection.

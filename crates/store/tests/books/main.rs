@@ -55,7 +55,8 @@ cases! {
         a_beat_is_one_bit, a_proof_is_judged_once,
         a_joining_proof_s_signature_is_kept_and_published, labels_go_back;
     spans: old_entries_are_packed_and_told_as_before;
-    turned: who_turned_is_shown_although_the_books_lag;
+    turned: who_turned_is_shown_although_the_books_lag,
+        a_part_s_gpus_are_shown_when_it_is_folded_and_who_stays_away_by_the_oldest_part;
     epochs: an_epoch_is_judged_once, an_epoch_is_left_to_a_renter, a_table_of_calibration_is_watched, a_table_takes_the_place_of_another, made_up_machines_are_called_so;
     appeals: an_appeal_is_decided_by_its_verifiers_once, a_gpu_is_shown_as_what_its_proofs_carry;
     lanes: who_asks_at_once_is_each_answered, a_lane_is_there_until_its_key_ends, a_server_is_told_which_lanes_others_opened;

@@ -4,7 +4,7 @@ use std::sync::{atomic::Ordering, mpsc::TryRecvError};
 
 use gangline_guard::beat::Line;
 use gangline_types::UnixSeconds;
-use gangline_wire::beat::{Epoch, Outcome};
+use gangline_wire::beat::Outcome;
 
 use super::{BATCH_MAX, Engine, Pending, WAIT_SECONDS, Waiting};
 use crate::intake::{
@@ -13,7 +13,7 @@ use crate::intake::{
 };
 
 impl Engine {
-    /// Forgets lanes whose epoch is over; not while a beat on one of them is on its way to the disk, or it would be
+    /// Forgets lanes whose epoch is over and those that were left; not while a beat on one of them is on its way to the disk, or it would be
     /// acknowledged and then be nobody's.
     fn forget(&mut self, now: UnixSeconds) {
         if !self.forgetting || self.flying.is_some() {
@@ -24,7 +24,7 @@ impl Engine {
             Line::Frame { alias, .. } => Some(*alias),
             _ => None,
         });
-        self.ledger.forget(Epoch::of(now), &waits.collect());
+        self.ledger.forget(now, &waits.collect());
     }
 
     pub(super) fn commit(&mut self, now: UnixSeconds) {

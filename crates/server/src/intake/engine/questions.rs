@@ -57,19 +57,23 @@ impl Engine {
                     }
                 }
                 Ask::End(aliases) => self.ledger.end(&aliases),
-                Ask::Take(tell) => {
-                    if let Some(commits) = &self.commits {
-                        let _ = commits.jobs.try_send(Job::Part);
+                Ask::Take(at_most, tell) => {
+                    let taken = self.ledger.take(at_most, now, Instant::now());
+                    if taken.is_first {
+                        self.round_from = self.last_batch;
+                        if let Some(commits) = &self.commits {
+                            let _ = commits.jobs.try_send(Job::Part);
+                        }
                     }
-                    self.ledger.told_all(now);
-                    let _ = tell.send((self.ledger.take(), self.last_batch));
+                    let until = taken.is_last.then_some(self.round_from);
+                    let _ = tell.send((taken, until));
                 }
                 Ask::Turned(at_most, tell) => {
                     let _ = tell.send(self.ledger.turned(now, at_most));
                 }
-                Ask::Folded(batch) => {
+                Ask::Folded(until) => {
                     self.ledger.folded(now.minute());
-                    if let Some(commits) = &self.commits {
+                    if let (Some(batch), Some(commits)) = (until, &self.commits) {
                         // If its queue is full, the next fold brings another.
                         let _ = commits.jobs.try_send(Job::Discard(batch, now.minute().hour()));
                     }
