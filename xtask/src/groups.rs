@@ -226,6 +226,7 @@ fn faulty(root: &Path) -> Result<bool> {
 }
 
 fn beats(root: &Path) -> Result<bool> {
+    install::ensure(install::VULKAN);
     install::ensure(install::FAULTS);
     heavy(root, "beats", 20, &[])
 }
