@@ -541,9 +541,8 @@ impl Ledger {
         let mut parts = 0;
         while self.next < PARTS && (parts == 0 || out.hours.len() < at_most) {
             let part = &mut self.parts[self.next];
-            out.hours.append(&mut part.hours);
-            part.hours.shrink_to_fit();
-            for (hour, slot) in std::mem::take(&mut part.links) {
+            out.hours.extend(taken(&mut part.hours));
+            for (hour, slot) in taken(&mut part.links) {
                 let shown = self.links.get_mut(&hour).and_then(|links| links.take(slot));
                 out.links.extend(shown.map(|shown| (hour, slot, shown)));
             }
@@ -614,7 +613,7 @@ impl Ledger {
             part.told_at = taken_at;
         }
         let keep = Hour(now.hour().0.saturating_sub(HOURS_KEPT));
-        self.links.retain(|hour, links| *hour >= keep || links.held > 0);
+        self.links.retain(|_, links| links.held > 0);
         if self.hours.keys().any(|hour| *hour < keep) {
             let waiting: HashSet<Hour> =
                 self.parts.iter().flat_map(|part| part.hours.iter().map(|(hour, _)| *hour)).collect();
@@ -638,6 +637,12 @@ impl Ledger {
         });
         folded.collect()
     }
+}
+
+/// Takes all, and leaves room for as many again, not for the next power of two: of a large network such lists are megabytes.
+fn taken<T>(rows: &mut Vec<T>) -> Vec<T> {
+    let room = Vec::with_capacity(rows.len() + rows.len() / 16);
+    std::mem::replace(rows, room)
 }
 
 fn is_durable(slots: &[Slot], hours: &BTreeMap<Hour, Minutes>, beat: &Beat) -> bool {

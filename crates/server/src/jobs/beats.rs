@@ -50,7 +50,7 @@ async fn fold_some(app: &App, pace: &mut Pace, at_most: usize) -> Result<(usize,
     pace.beating.extend(fold_in_parts(app, fold).await?);
     if until.is_some() {
         app.store.note_beating(&reconciler(edge::now())?, &pace.beating).await?;
-        pace.beating = Vec::new();
+        pace.beating = Vec::with_capacity(pace.beating.len());
     }
     app.lanes.intake.folded(until).map_err(away)?;
     if hours > 0 {

@@ -21,7 +21,7 @@ use crate::{
         handed::Taken,
         open::commit,
         openings::chains_as_bytes,
-        project::{Folded, Older, follow, followed, gpus_and_hours, hour_before},
+        project::{Folded, HANDED_AT_ONCE, Older, follow, followed, gpus_and_hours, hour_before},
     },
 };
 
@@ -261,12 +261,16 @@ impl SqliteStore {
         now: UnixSeconds,
     ) -> Result<(), StoreError> {
         let doing = "copying chains of uptime to the public projection";
-        let mut chains = match self.opened.take(now, CHAINS_PER_SECOND) {
+        let (mut chains, all) = match self.opened.take(now, CHAINS_PER_SECOND, HANDED_AT_ONCE) {
             Taken::Wait => return Ok(()),
-            Taken::Some(chains) => chains,
-            Taken::Unknown => self.chains_opened(UnixSeconds(followed(tx, OPENED).await? as u64)).await?,
+            Taken::Some(chains, all) => (chains, all),
+            Taken::Unknown => {
+                (self.chains_opened(UnixSeconds(followed(tx, OPENED).await? as u64)).await?, true)
+            }
         };
-        follow(tx, OPENED, now.0 as i64).await?;
+        if all {
+            follow(tx, OPENED, now.0 as i64).await?;
+        }
         // Neighbours in the projection together.
         chains.sort_unstable_by_key(|chain| (chain.gpu, chain.starts));
         for some in chains.chunks(LINKS_AT_ONCE) {

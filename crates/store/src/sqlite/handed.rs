@@ -19,21 +19,28 @@ struct Waiting<T> {
     known: bool,
     /// Not before this, so that many at once become neighbours.
     due_at: UnixSeconds,
+    /// So many were taken since there were none.
+    taken: u64,
 }
 
 /// What a look takes.
 pub(super) enum Taken<T> {
     /// Nothing yet.
     Wait,
-    /// These.
-    Some(Vec<T>),
+    /// These, and whether that is all.
+    Some(Vec<T>, bool),
     /// What the books say.
     Unknown,
 }
 
 impl<T> Default for Handed<T> {
     fn default() -> Self {
-        Self(Arc::new(Mutex::new(Waiting { rows: Vec::new(), known: false, due_at: UnixSeconds(0) })))
+        Self(Arc::new(Mutex::new(Waiting {
+            rows: Vec::new(),
+            known: false,
+            due_at: UnixSeconds(0),
+            taken: 0,
+        })))
     }
 }
 
@@ -58,19 +65,31 @@ impl<T> Handed<T> {
         }
     }
 
-    /// Takes all there are. After so many as `per_second` the next look waits a second, and so on. Until [`Self::taken`]
-    /// is said, what was taken counts as lost.
-    pub(super) fn take(&self, now: UnixSeconds, per_second: u64) -> Taken<T> {
+    /// Takes at most so many. When there are none left after so many as `per_second`, the next look waits a second, and so on.
+    /// Until [`Self::taken`] is said, what was taken counts as lost.
+    pub(super) fn take(&self, now: UnixSeconds, per_second: u64, at_most: usize) -> Taken<T> {
         let mut waiting = self.waiting();
         if waiting.known && now < waiting.due_at && waiting.due_at.since(now) <= WAIT_SECONDS {
             return Taken::Wait;
         }
-        let rows = std::mem::take(&mut waiting.rows);
         if !std::mem::replace(&mut waiting.known, false) {
+            waiting.rows = Vec::new();
+            waiting.taken = 0;
             return Taken::Unknown;
         }
-        waiting.due_at = now.plus((rows.len() as u64 / per_second.max(1)).min(WAIT_SECONDS));
-        Taken::Some(rows)
+        let left = waiting.rows.len().saturating_sub(at_most);
+        let rows = if left == 0 { std::mem::take(&mut waiting.rows) } else { waiting.rows.split_off(left) };
+        waiting.taken += rows.len() as u64;
+        if left == 0 {
+            let pause = std::mem::take(&mut waiting.taken) / per_second.max(1);
+            waiting.due_at = now.plus(pause.min(WAIT_SECONDS));
+        }
+        Taken::Some(rows, left == 0)
+    }
+
+    /// Whether some wait that a look left.
+    pub(super) fn more(&self) -> bool {
+        self.waiting().taken > 0
     }
 
     /// What was taken is in the projection, committed.
@@ -84,8 +103,8 @@ mod tests {
     use super::*;
 
     fn check(handed: &Handed<u32>, now: u64, expected: Option<&[u32]>) {
-        match (handed.take(UnixSeconds(now), 2), expected) {
-            (Taken::Some(rows), Some(expected)) => assert_eq!(rows, expected),
+        match (handed.take(UnixSeconds(now), 2, usize::MAX), expected) {
+            (Taken::Some(rows, all), Some(expected)) => assert_eq!((&rows[..], all), (expected, true)),
             (Taken::Unknown, None) => {}
             (Taken::Wait, _) => panic!("at {now} there is nothing to wait for"),
             (_, expected) => panic!("at {now} it is not {expected:?}"),
@@ -106,7 +125,7 @@ mod tests {
         check(&handed, 100, Some(&[2, 3, 4, 5]));
         handed.taken();
         handed.hand([6].into_iter());
-        assert!(matches!(handed.take(UnixSeconds(101), 2), Taken::Wait));
+        assert!(matches!(handed.take(UnixSeconds(101), 2, usize::MAX), Taken::Wait));
         check(&handed, 102, Some(&[6]));
         handed.taken();
         // A clock that is set back keeps nobody waiting for longer than a minute.
@@ -118,5 +137,26 @@ mod tests {
         handed.taken();
         handed.hand(0..HANDED_MAX as u32 + 1);
         check(&handed, 300, None);
+    }
+    #[test]
+    fn what_a_look_leaves_the_next_one_takes_and_only_then_comes_the_pause() {
+        let handed = Handed::default();
+        check(&handed, 100, None);
+        handed.taken();
+        handed.hand(0..5);
+        let mut found = Vec::new();
+        for (left, is_all) in [(3, false), (1, false), (0, true)] {
+            let Taken::Some(rows, all) = handed.take(UnixSeconds(100), 2, 2) else {
+                panic!("nothing is given")
+            };
+            handed.taken();
+            found.extend(rows);
+            assert_eq!((all, handed.more(), 5 - found.len()), (is_all, !is_all, left));
+        }
+        found.sort_unstable();
+        assert_eq!(found, [0, 1, 2, 3, 4]);
+        handed.hand([5].into_iter());
+        assert!(matches!(handed.take(UnixSeconds(101), 2, 2), Taken::Wait));
+        check(&handed, 102, Some(&[5]));
     }
 }

@@ -29,6 +29,9 @@ const GPUS_AT_ONCE: usize = 5_000;
 const LOOKED_AT_ONCE: usize = 50_000;
 /// Ids that one statement is asked about.
 const IDS_AT_ONCE: usize = 1_000;
+/// Hours that were folded, or chains of epochs that were opened, which one look takes on: some tenths of a second of work, so that
+/// others who write there get a turn.
+pub(super) const HANDED_AT_ONCE: usize = 20_000;
 /// Hours of uptime that one statement writes.
 const HOURS_AT_ONCE: usize = 5_000;
 
@@ -60,8 +63,10 @@ impl SqliteStore {
         let mut ids = rewritten.gpus;
         ids.extend(self.turned.take(beats_until, GPUS_AT_ONCE));
         let beats_after = UnixSeconds(followed(&mut tx, BEATS).await? as u64);
-        let folded = match self.folded.take(now, u64::MAX) {
-            Taken::Some(mut hours) => {
+        let mut all_folded = true;
+        let folded = match self.folded.take(now, u64::MAX, HANDED_AT_ONCE) {
+            Taken::Some(mut hours, all) => {
+                all_folded = all;
                 // Neighbours in the projection together: a statement touches few pages of it.
                 hours.sort_unstable();
                 hours.dedup();
@@ -143,7 +148,9 @@ impl SqliteStore {
             .map_err(StoreError::sql(doing))?;
         follow(&mut tx, REWRITTEN, rewritten.last).await?;
         follow(&mut tx, LOOKS, look).await?;
-        follow(&mut tx, LOOKED, now.0 as i64).await?;
+        if all_folded {
+            follow(&mut tx, LOOKED, now.0 as i64).await?;
+        }
         if let Some(until) = swept {
             follow(&mut tx, BEATS, until.0 as i64).await?;
         }
@@ -152,6 +159,8 @@ impl SqliteStore {
         let more = rewritten.more
             || left.is_some()
             || self.turned.more()
+            || self.folded.more()
+            || self.opened.more()
             || more_snapshots
             || more_epochs
             || more_older;
