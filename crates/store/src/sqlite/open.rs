@@ -27,9 +27,9 @@ const READERS: u32 = 3;
 /// A file up to this size is looked through for damage before anything is written: tenths of a second. A larger one is
 /// looked through while it is served.
 const CHECKED_BYTES: u64 = 128 << 20;
-/// Memory for pages of each connection, at most, in the words of SQLite: 8 MiB where it reads and 32 where it writes. The
+/// Memory for pages of each connection, at most, in the words of SQLite: 4 MiB where it reads and 32 where it writes. The
 /// books of 600,000 machines are a gigabyte, in no order that would keep neighbours together.
-const READ_CACHE: &str = "-8192";
+const READ_CACHE: &str = "-4096";
 const WRITE_CACHE: &str = "-32768";
 
 /// Rows that a statement reads ahead of whoever takes them. They come from a thread of the connection's own: with few, a
