@@ -62,15 +62,16 @@ impl Pace {
     pub fn is_due_of_all(&self) -> bool {
         Instant::now() >= self.next_of_all
     }
+    fn again(took: Duration, hours: usize) -> Instant {
+        Instant::now() + Self::pause(took, u32::try_from(hours).unwrap_or(u32::MAX))
+    }
     /// A fold of so many hours of GPUs took so long.
     pub fn folded(&mut self, took: Duration, hours: usize) {
-        let hours = u32::try_from(hours).unwrap_or(u32::MAX);
-        self.next = Instant::now() + Self::pause(took, hours);
+        self.next = Self::again(took, hours);
     }
     /// That was everybody: the same again is far off, and what comes meanwhile is folded as ever.
     pub fn folded_all(&mut self, took: Duration, hours: usize) {
-        self.folded(took, hours);
-        self.next_of_all = std::mem::replace(&mut self.next, Instant::now());
+        (self.next, self.next_of_all) = (Instant::now(), Self::again(took, hours));
     }
 }
 

@@ -491,9 +491,9 @@ impl Ledger {
                     self.begun += usize::from(slot.count == 0);
                     (slot.count, slot.preimage) = (count, preimage);
                 }
-                let gpu = self.gpus[slot.gpu as usize];
+                let place = slot.gpu as usize;
                 if self.links.entry(hour).or_default().show(at, (count, preimage)) {
-                    self.parts[part_of(gpu)].links.push((hour, at));
+                    self.parts[part_of(self.gpus[place])].links.push((hour, at));
                 }
             }
             Line::Report { gpu, hour, bits } => {
@@ -518,12 +518,16 @@ impl Ledger {
             + self.out.up.len()
     }
 
+    /// The parts that were taken last.
+    fn parts_out(&self) -> std::ops::Range<usize> {
+        self.out.first..if self.next == 0 { PARTS } else { self.next }
+    }
+
     /// How long the oldest of what waits may have waited; none where nothing does.
     pub fn waits_for(&mut self, at: Instant) -> Option<Duration> {
-        let (out, end) = (&self.out, if self.next == 0 { PARTS } else { self.next });
-        let is_out = |n: usize| !out.is_empty() && (out.first..end).contains(&n);
+        let out = if self.out.is_empty() { 0..0 } else { self.parts_out() };
         let waits = self.parts.iter_mut().enumerate().filter_map(|(n, part)| {
-            if part.hours.is_empty() && part.links.is_empty() && !is_out(n) {
+            if part.hours.is_empty() && part.links.is_empty() && !out.contains(&n) {
                 part.told_at = Some(at);
                 return None;
             }
@@ -607,11 +611,9 @@ impl Ledger {
 
     /// The books have what was taken last. Hours long past are dropped from memory.
     pub fn folded(&mut self, now: Minute) {
-        let Out { first, taken_at, .. } = std::mem::take(&mut self.out);
-        let end = if self.next == 0 { PARTS } else { self.next };
-        for part in &mut self.parts[first.min(end)..end] {
-            part.told_at = taken_at;
-        }
+        let parts = self.parts_out();
+        let Out { taken_at, .. } = std::mem::take(&mut self.out);
+        self.parts[parts].iter_mut().for_each(|part| part.told_at = taken_at);
         let keep = Hour(now.hour().0.saturating_sub(HOURS_KEPT));
         self.links.retain(|_, links| links.held > 0);
         if self.hours.keys().any(|hour| *hour < keep) {

@@ -40,11 +40,11 @@ pub fn away(error: IntakeError) -> ApiError {
     )
 }
 
-/// Folds the next parts, of so many hours of GPUs or a little more; of how many parts and hours. Which machines were heard of is
+/// Folds the next parts, of some thousand hours of GPUs; of how many parts and hours. Which machines were heard of is
 /// written down when a round is over: in the order of GPUs they are neighbours of nobody.
-async fn fold_some(app: &App, pace: &mut Pace, at_most: usize) -> Result<(usize, usize), ApiError> {
+async fn fold_some(app: &App, pace: &mut Pace) -> Result<(usize, usize), ApiError> {
     let taken_at = edge::now();
-    let (Taken { mut fold, parts, .. }, until) = app.lanes.intake.take(at_most).await.map_err(away)?;
+    let (Taken { mut fold, parts, .. }, until) = app.lanes.intake.take(GPUS_AT_ONCE).await.map_err(away)?;
     fold.taken_at = taken_at;
     let hours = fold.hours.len();
     pace.beating.extend(fold_in_parts(app, fold).await?);
@@ -69,7 +69,7 @@ async fn fold_all(app: &App, pace: &mut Pace) -> Result<(), ApiError> {
     let began = Instant::now();
     let (mut parts, mut hours) = (0, 0);
     while parts < PARTS {
-        let (some_parts, some_hours) = fold_some(app, pace, GPUS_AT_ONCE).await?;
+        let (some_parts, some_hours) = fold_some(app, pace).await?;
         (parts, hours) = (parts + some_parts, hours + some_hours);
     }
     pace.folded_all(began.elapsed(), hours);
@@ -78,7 +78,7 @@ async fn fold_all(app: &App, pace: &mut Pace) -> Result<(), ApiError> {
 
 /// Writes it into the books some at a time: whoever else wants to write gets a turn, and each part says when it was
 /// written. Which machines were heard of.
-pub async fn fold_in_parts(app: &App, fold: Fold) -> Result<Vec<MachineId>, ApiError> {
+async fn fold_in_parts(app: &App, fold: Fold) -> Result<Vec<MachineId>, ApiError> {
     let Fold { mut hours, mut links, up, taken_at } = fold;
     // Neighbours in the books together: a part touches few pages of them.
     hours.sort_unstable_by_key(|row| (row.gpu, row.hour));
@@ -100,6 +100,12 @@ pub async fn fold_in_parts(app: &App, fold: Fold) -> Result<Vec<MachineId>, ApiE
     }
 }
 
+/// Writes into the books what is folded beside the rounds, and which machines were heard of by it.
+pub async fn fold_beside(app: &App, fold: Fold) -> Result<(), ApiError> {
+    let beating = fold_in_parts(app, fold).await?;
+    Ok(app.store.note_beating(&reconciler(edge::now())?, &beating).await?)
+}
+
 /// Folds some of what waits when the last fold did not take too much of the time: of a large network a part at a time, so that
 /// its books cost the same in every minute.
 pub async fn fold_waiting(app: &App) -> Result<(), ApiError> {
@@ -110,7 +116,7 @@ pub async fn fold_waiting(app: &App) -> Result<(), ApiError> {
         return Ok(());
     }
     let began = Instant::now();
-    let (_, hours) = fold_some(app, &mut pace, GPUS_AT_ONCE).await?;
+    let (_, hours) = fold_some(app, &mut pace).await?;
     pace.folded(began.elapsed(), hours);
     Ok(())
 }
@@ -130,8 +136,7 @@ pub async fn tell_turned(app: &App) -> Result<(), ApiError> {
     }
     if !turned.is_empty() {
         turned.fold.taken_at = now;
-        let beating = fold_in_parts(app, turned.fold).await?;
-        app.store.note_beating(&reconciler(now)?, &beating).await?;
+        fold_beside(app, turned.fold).await?;
         app.store.turned(&reconciler(now)?, &turned.came, &turned.silent, now).await?;
         app.changed();
     }

@@ -17,8 +17,7 @@ pub async fn inherit(app: &App) -> Result<(), ApiError> {
             lines = lines.len(),
             "beats that another server acknowledged and left behind are taken over"
         );
-        let beating = beats::fold_in_parts(app, fold).await?;
-        app.store.note_beating(&reconciler(edge::now())?, &beating).await?;
+        beats::fold_beside(app, fold).await?;
         app.store.forget_left_behind(&reconciler(edge::now())?, &left).await?;
         app.changed();
     }

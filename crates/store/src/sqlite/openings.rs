@@ -10,6 +10,7 @@ use futures_util::TryStreamExt;
 use gangline_guard::{Permit, act, beat::Grant};
 use gangline_types::{AccountId, GpuId, KeyId, MachineId, Minute, UnixSeconds};
 use gangline_wire::beat::{Alias, Epoch, Preimage};
+use sqlx::{Sqlite, Transaction, sqlite::SqliteRow};
 
 use crate::{
     StoreError,
@@ -384,12 +385,7 @@ impl SqliteStore {
                 .execute(&mut *tx)
                 .await
                 .map_err(StoreError::sql(doing))?;
-            sqlx::query("DELETE FROM opened_lanes WHERE id = ?")
-                .bind(row.int("id")? as i64)
-                .execute(&mut *tx)
-                .await
-                .map_err(StoreError::sql(doing))?;
-            commit(tx, doing).await?;
+            unpacked(tx, "DELETE FROM opened_lanes WHERE id = ?", &row, doing).await?;
         }
         loop {
             let mut tx = self.begin(doing).await?;
@@ -406,15 +402,25 @@ impl SqliteStore {
                 .execute(&mut *tx)
                 .await
                 .map_err(StoreError::sql(doing))?;
-            sqlx::query("DELETE FROM opened_chains WHERE id = ?")
-                .bind(row.int("id")? as i64)
-                .execute(&mut *tx)
-                .await
-                .map_err(StoreError::sql(doing))?;
-            commit(tx, doing).await?;
+            unpacked(tx, "DELETE FROM opened_chains WHERE id = ?", &row, doing).await?;
         }
         Ok(())
     }
+}
+
+/// Ends a transaction in which a row was unpacked: it goes.
+async fn unpacked(
+    mut tx: Transaction<'static, Sqlite>,
+    delete: &'static str,
+    row: &SqliteRow,
+    doing: &'static str,
+) -> Result<(), StoreError> {
+    sqlx::query(delete)
+        .bind(row.int("id")? as i64)
+        .execute(&mut *tx)
+        .await
+        .map_err(StoreError::sql(doing))?;
+    commit(tx, doing).await
 }
 
 /// Of each chain GPU, tip, key and signature: 128 bytes, which a statement takes apart.
