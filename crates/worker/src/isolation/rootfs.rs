@@ -66,18 +66,23 @@ fn passage(path: &Path) -> Result<(), IsolationError> {
 /// Makes `path` and the shared folders above it. Another sandbox that ends, of this worker or of
 /// another on this host, takes the shared folders with it while they are empty: made anew then.
 fn make_below(run: &RunFolder, path: &Path) -> Result<(), IsolationError> {
-    let once = || {
-        run.path.parent().map_or(Ok(()), passage)?;
-        passage(&run.path)?;
-        fs::create_dir(path).map_err(at("make the folder", path))
-    };
-    for _ in 0..MAKE_TRIES {
-        match once() {
-            Err(IsolationError::Files { source, .. }) if source.kind() == io::ErrorKind::NotFound => {}
+    use io::ErrorKind::{AlreadyExists, NotFound};
+
+    let mut left = MAKE_TRIES;
+    loop {
+        let shared = run.path.parent().map_or(Ok(()), passage).and_then(|()| passage(&run.path));
+        let (made, taken): (_, &[_]) = match shared {
+            Ok(()) => (fs::create_dir(path).map_err(at("make the folder", path)), &[NotFound]),
+            // A folder that was in the way, and gone when looked at, reads as a file in the way.
+            failed => (failed, &[NotFound, AlreadyExists]),
+        };
+        match made {
+            Err(IsolationError::Files { ref source, .. }) if left > 0 && taken.contains(&source.kind()) => {
+                left -= 1;
+            }
             done => return done,
         }
     }
-    once()
 }
 
 /// One sandbox's folder.
