@@ -100,35 +100,19 @@ pub fn minutes_in(from: Minute, to: Minute, hours: impl IntoIterator<Item = (Hou
     merged.into_iter().map(|(hour, bits)| bits.minutes_within(hour, from, to)).sum()
 }
 
-/// Rows that are counted in one go.
-const ROWS: usize = 512;
+/// Rows that are counted in one go: what is read of a column before the next ones are is some pages long, and their minutes stay
+/// at hand meanwhile.
+const ROWS: usize = 8192;
 
-/// Columns that are read side by side: each from its beginning to its end, so that the processor reads ahead of all of them.
-const COLUMNS: usize = 24;
-
-/// How often each of a word's 64 bits was set, up to 31 times, in binary: first a word of all ones, then of twos, fours,
-/// eights and sixteens.
-type Digits = [u64; 5];
+/// Columns that are read side by side: few enough for the processor to read ahead of each and to hold a line of each, wherever
+/// they begin.
+const COLUMNS: usize = 8;
 
 /// Three bits of each place as their sum and what it carries.
 #[inline(always)]
 fn add(a: u64, b: u64, c: u64) -> (u64, u64) {
     let either = a ^ b;
     (either ^ c, (a & b) | (either & c))
-}
-
-/// Eight more words: sums and carries are a third of the work of counting each word's bits.
-#[inline(always)]
-fn add_eight([ones, twos, fours, eights, sixteens]: Digits, words: [u64; 8]) -> Digits {
-    let [a, b, c, d, e, f, g, h] = words;
-    let (ones, twos_a) = add(ones, a, b);
-    let (ones, twos_b) = add(ones, c, d);
-    let (twos, fours_a) = add(twos, twos_a, twos_b);
-    let (ones, twos_a) = add(ones, e, f);
-    let (ones, twos_b) = add(ones, g, h);
-    let (twos, fours_b) = add(twos, twos_a, twos_b);
-    let (fours, carried) = add(fours, fours_a, fours_b);
-    [ones, twos, fours, eights ^ carried, sixteens | (eights & carried)]
 }
 
 /// How many of every four bits are set, in those four bits.
@@ -147,24 +131,33 @@ fn bytes(fourths: u64) -> u64 {
     (fourths & LOW) + (fourths >> 4 & LOW)
 }
 
-/// The counts of all 64 bits together. Those of a byte's eight bits come to 248 at most, so digits are put together before
-/// bytes are; and nothing here but what the plainest processor does with several words at once.
+/// How many bits of eight words are set. How often each place is set is added up in binary first, which is a third of the work
+/// of counting each word's bits; and nothing here but what the plainest processor does with several words at once.
 #[inline(always)]
-fn sum([ones, twos, fours, eights, sixteens]: Digits) -> u32 {
+fn ones([a, b, c, d, e, f, g, h]: [u64; COLUMNS]) -> u32 {
     const SHORTS: u64 = u64::MAX / 0xffff * 0xff;
+    let (left, twos_a) = add(a, b, c);
+    let (right, twos_b) = add(d, e, f);
+    let (both, twos_c) = add(left, right, g);
+    let (ones, twos_d) = add(both, h, 0);
+    let (twos, fours_a) = add(twos_a, twos_b, twos_c);
+    let (twos, fours_b) = add(twos, twos_d, 0);
+    let (fours, eights) = add(fours_a, fours_b, 0);
+    // A byte's eight bits come to 64 at most.
     let low = fourths(ones) + (fourths(twos) << 1);
     let high = fourths(fours) + (fourths(eights) << 1);
-    let sum = bytes(low) + (bytes(high) << 2) + (bytes(fourths(sixteens)) << 4);
+    let sum = bytes(low) + (bytes(high) << 2);
     let sum = (sum & SHORTS) + (sum >> 8 & SHORTS);
     let sum = sum + (sum >> 16);
     ((sum + (sum >> 32)) & 0xffff) as u32
 }
 
 /// Adds what some rows have in these columns to their minutes.
-fn count(columns: [&[u64; ROWS]; COLUMNS], minutes: &mut [u32; ROWS]) {
+#[inline(never)]
+fn count(columns: [&[u64]; COLUMNS], minutes: &mut [u32]) {
+    let columns = columns.map(|column| &column[..minutes.len()]);
     for (n, minutes) in minutes.iter_mut().enumerate() {
-        let eight = |from: usize| std::array::from_fn(|column| columns[from + column][n]);
-        *minutes += sum([0, 8, 16].into_iter().fold([0; 5], |digits, from| add_eight(digits, eight(from))));
+        *minutes += ones(std::array::from_fn(|column| columns[column][n]));
     }
 }
 
@@ -172,27 +165,26 @@ fn count(columns: [&[u64; ROWS]; COLUMNS], minutes: &mut [u32; ROWS]) {
 /// column that is shorter than the first was not up in it.
 pub fn minutes_of_all(hours: &[impl AsRef<[u64]>]) -> Vec<u32> {
     let rows = hours.first().map_or(0, |hour| hour.as_ref().len());
-    let mut all = Vec::with_capacity(rows);
-    let nothing = [0; ROWS];
-    let mut ends = vec![nothing; COLUMNS];
-    for at in (0..rows).step_by(ROWS) {
-        let mut minutes = [0; ROWS];
+    let mut all = vec![0; rows];
+    // For hours that there are not, and for the ends of columns that are shorter.
+    let nothing = vec![0; ROWS.min(rows)];
+    let mut ends: [Vec<u64>; COLUMNS] = Default::default();
+    for (n, minutes) in all.chunks_mut(ROWS).enumerate() {
         for hours in hours.chunks(COLUMNS) {
-            let mut columns = [&nothing; COLUMNS];
+            let mut columns = [nothing.as_slice(); COLUMNS];
             for ((column, end), hour) in columns.iter_mut().zip(&mut ends).zip(hours) {
-                let words = hour.as_ref().get(at..).unwrap_or_default();
-                *column = match words.first_chunk() {
-                    Some(whole) => whole,
-                    None => {
-                        end.fill(0);
-                        end[..words.len()].copy_from_slice(words);
-                        end
-                    }
+                let words = hour.as_ref().get(n * ROWS..).unwrap_or_default();
+                *column = if words.len() < minutes.len() {
+                    end.clear();
+                    end.extend_from_slice(words);
+                    end.resize(minutes.len(), 0);
+                    end
+                } else {
+                    words
                 };
             }
-            count(columns, &mut minutes);
+            count(columns, minutes);
         }
-        all.extend_from_slice(&minutes[..ROWS.min(rows - at)]);
     }
     all
 }

@@ -7,8 +7,11 @@
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     path::Path,
+    sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
 };
 
+use futures_util::{StreamExt, stream};
 use gangline_guard::{Actor, Job, act, beat::Line, permit::permit, policy::on};
 use gangline_rules::{
     months::{DAY, Day, month_of},
@@ -17,7 +20,7 @@ use gangline_rules::{
 use gangline_store::{Journal, SimulatedMachine, Store, TakenSnapshot};
 use gangline_types::{
     AccountId, AdapterKind, Backend, GpuClaim, GpuId, Hash, Hour, MachineId, MicroCredits, Minute, Profile,
-    Standing, Text, UptimeHour, public::PublicSeason,
+    Standing, Text, UnixSeconds, UptimeHour, public::PublicSeason,
 };
 use gangline_wire::{SigningKey, api::machine::Offer, beat::Epoch};
 
@@ -29,8 +32,10 @@ pub const MACHINES_PER_ACCOUNT: u32 = 1_000;
 pub const MACHINES_MAX: u32 = 2_000_000;
 /// The season of made-up snapshots goes on for so many minutes: 90 days.
 const SEASON_MINUTES: u32 = 90 * 24 * 60;
+/// So long nobody looks at what was written, while more is.
+const PROJECT_PAUSE: Duration = Duration::from_millis(200);
 /// Machines written down at once.
-const AT_ONCE: usize = 2_000;
+const AT_ONCE: usize = 20_000;
 
 /// Models, each with its rate in millions of multiply-adds a second, its memory in GiB and its usual price an hour
 /// in thousandths of a credit. The figures are made up as well.
@@ -151,18 +156,19 @@ impl Seed {
         };
         days.map(&mut up).collect()
     }
-    /// The same days, packed by month.
-    fn months(&self, n: u32, gpu: GpuId, days: std::ops::Range<u32>) -> Vec<(GpuId, u32, Vec<u8>)> {
-        let mut months: Vec<(GpuId, u32, Vec<u8>)> = Vec::new();
-        for day in self.days(n, days) {
-            let month = month_of(Hour(day.day * DAY as u32));
-            match months.last_mut() {
-                Some((_, of, packed)) if *of == month => packed.extend(day.pack()),
-                _ => months.push((gpu, month, day.pack())),
-            }
+}
+
+/// The days of a GPU, packed by month.
+fn months(gpu: GpuId, days: &[Day]) -> Vec<(GpuId, u32, Vec<u8>)> {
+    let mut months: Vec<(GpuId, u32, Vec<u8>)> = Vec::new();
+    for day in days {
+        let month = month_of(Hour(day.day * DAY as u32));
+        match months.last_mut() {
+            Some((_, of, packed)) if *of == month => packed.extend(day.pack()),
+            _ => months.push((gpu, month, day.pack())),
         }
-        months
     }
+    months
 }
 
 /// How grown a made-up network is.
@@ -176,88 +182,145 @@ pub struct Grown {
     pub snapshots: u32,
 }
 
+/// Some machines, and what they have behind them.
+struct Made {
+    machines: Vec<(AccountId, SimulatedMachine)>,
+    months: Vec<(GpuId, u32, Vec<u8>)>,
+    /// What each brings to a period, and its minutes in each of the last hours.
+    inputs: Vec<PeriodInput>,
+    minutes: Vec<Vec<u8>>,
+}
+
+impl Made {
+    fn of(seed: &Seed, numbers: &[u32], days: std::ops::Range<u32>, hours: usize) -> Self {
+        let mut made = Self {
+            machines: Vec::with_capacity(numbers.len()),
+            months: Vec::new(),
+            inputs: Vec::new(),
+            minutes: vec![Vec::new(); hours],
+        };
+        for n in numbers {
+            let machine = seed.machine(*n);
+            let days = seed.days(*n, days.clone());
+            made.months.extend(months(machine.gpu, &days));
+            if hours > 0 {
+                made.inputs.push(PeriodInput {
+                    gpu: machine.gpu,
+                    standing: machine.standing,
+                    matrix_mmacs: machine.profile.matrix_mmacs,
+                    proof: None,
+                    minutes: 0,
+                });
+            }
+            let last = days.iter().flat_map(|day| day.bits).rev().take(hours);
+            for (column, bits) in made.minutes.iter_mut().rev().zip(last) {
+                column.push(bits.minutes() as u8);
+            }
+            made.machines.push((seed.account(*n), machine));
+        }
+        made
+    }
+}
+
 /// Fills a data folder that no server uses with machines of a seed and with what they have behind them, and brings its
 /// public projection up to date. Machines that are there already stay as they are; uptime before the snapshots is counted in
 /// none and there to be looked at. `told` hears how far it has come.
 ///
 /// # Errors
 /// When the folder cannot be opened or written, or snapshots are wanted and it has a season already.
-pub async fn fill(
-    data: &Path,
-    seed: &Seed,
-    grown: Grown,
-    mut told: impl FnMut(u32),
-) -> Result<(), ServeError> {
-    let Grown { machines, days, snapshots } = grown;
+pub async fn fill(data: &Path, seed: &Seed, grown: Grown, told: impl FnMut(u32)) -> Result<(), ServeError> {
     let store = Store::open(data).await?;
     let now = edge::now();
-    let setup = permit::<act::Simulate>(&Actor::job(Job::Setup), on::Network, now)
-        .map_err(crate::error::ApiError::from)?;
-    let today = now.minute().hour().0 / DAY as u32;
-    let days = today.saturating_sub(days)..today;
-    let mut accounts = BTreeSet::new();
-    // Neighbours in the books one after another: each page of the largest tables is written once.
-    let mut numbers: Vec<u32> = (0..machines).collect();
-    numbers.sort_by_cached_key(|n| seed.half(b"gpu", *n));
-    let mut inputs = Vec::with_capacity(if snapshots > 0 { numbers.len() } else { 0 });
-    let mut done = 0;
-    for some in numbers.chunks(AT_ONCE) {
-        let made: Vec<_> = some.iter().map(|n| (seed.account(*n), seed.machine(*n))).collect();
-        for (account, _) in &made {
-            if accounts.insert(*account) {
-                store.add_simulated_account(&setup, *account).await?;
-            }
-        }
-        store.add_simulated(&setup, &made).await?;
-        if !days.is_empty() {
-            let months: Vec<_> = some
-                .iter()
-                .zip(&made)
-                .flat_map(|(n, (_, made))| seed.months(*n, made.gpu, days.clone()))
-                .collect();
-            store.add_simulated_uptime(&setup, &months).await?;
-        }
-        if snapshots > 0 {
-            inputs.extend(made.iter().map(|(_, made)| PeriodInput {
-                gpu: made.gpu,
-                standing: made.standing,
-                matrix_mmacs: made.profile.matrix_mmacs,
-                proof: None,
-                minutes: 0,
-            }));
-        }
-        done += some.len() as u32;
-        told(done);
-    }
-    if snapshots > 0 {
-        take_snapshots(&store, seed, &numbers, inputs, days, snapshots).await?;
-    }
     let project = permit::<act::Project>(&Actor::job(Job::Projector), on::Network, now)
         .map_err(crate::error::ApiError::from)?;
-    while store.project(&project, now).await?.more {}
+    let written = AtomicBool::new(false);
+    let writing = async {
+        write(&store, seed, grown, now, told).await?;
+        written.store(true, Ordering::Relaxed);
+        Ok(())
+    };
+    // What is in the books goes into the projection while more is written.
+    let projecting = async {
+        loop {
+            let is_last = written.load(Ordering::Relaxed);
+            while store.project(&project, now).await?.more {}
+            if is_last {
+                return Ok::<_, ServeError>(());
+            }
+            tokio::time::sleep(PROJECT_PAUSE).await;
+        }
+    };
+    futures_util::future::try_join(writing, projecting).await?;
     store.close().await;
     Ok(())
 }
 
-/// Takes snapshots of the last hours of some days. `inputs` has the GPUs of these machines, in the order of ids.
-async fn take_snapshots(
+/// Writes machines and what they have behind them into the books.
+async fn write(
     store: &Store,
     seed: &Seed,
-    numbers: &[u32],
+    grown: Grown,
+    now: UnixSeconds,
+    mut told: impl FnMut(u32),
+) -> Result<(), ServeError> {
+    let setup = permit::<act::Simulate>(&Actor::job(Job::Setup), on::Network, now)
+        .map_err(crate::error::ApiError::from)?;
+    let today = now.minute().hour().0 / DAY as u32;
+    let days = today.saturating_sub(grown.days)..today;
+    let hours = (grown.snapshots as usize).min(days.len() * DAY);
+    let mut accounts = BTreeSet::new();
+    // Neighbours in the books one after another: each page of the largest tables is written once.
+    let mut numbers: Vec<u32> = (0..grown.machines).collect();
+    numbers.sort_by_cached_key(|n| seed.half(b"gpu", *n));
+    let mut inputs = Vec::new();
+    let mut minutes = vec![Vec::new(); hours];
+    let mut done = 0;
+    // While some are written, the next are made up.
+    let make = |some: &[u32]| {
+        let (seed, some, days) = (seed.clone(), some.to_vec(), days.clone());
+        tokio::task::spawn_blocking(move || Made::of(&seed, &some, days, hours))
+    };
+    let mut chunks = stream::iter(numbers.chunks(AT_ONCE).map(make)).buffered(2);
+    while let Some(made) = chunks.next().await {
+        let made =
+            made.map_err(|error| ServeError::Config(format!("machines could not be made up: {error}")))?;
+        for (account, _) in &made.machines {
+            if accounts.insert(*account) {
+                store.add_simulated_account(&setup, *account).await?;
+            }
+        }
+        store.add_simulated(&setup, &made.machines).await?;
+        if !made.months.is_empty() {
+            store.add_simulated_uptime(&setup, &made.months).await?;
+        }
+        inputs.extend(made.inputs);
+        minutes.iter_mut().zip(made.minutes).for_each(|(all, some)| all.extend(some));
+        done += made.machines.len() as u32;
+        told(done);
+    }
+    if hours > 0 {
+        take_snapshots(store, Hour(days.end * DAY as u32), inputs, minutes).await?;
+    }
+    Ok(())
+}
+
+/// Takes snapshots of the last hours before `ends`, of which `minutes` has a column each. `inputs` has the GPUs in the order of
+/// ids.
+async fn take_snapshots(
+    store: &Store,
+    ends: Hour,
     mut inputs: Vec<PeriodInput>,
-    days: std::ops::Range<u32>,
-    snapshots: u32,
+    minutes: Vec<Vec<u8>>,
 ) -> Result<(), ServeError> {
     let accountant = || {
         permit::<act::TakeSnapshot>(&Actor::job(Job::Accountant), on::Network, edge::now())
             .map_err(crate::error::ApiError::from)
     };
-    let ends = days.end * DAY as u32;
-    let starts = Hour(ends.saturating_sub(snapshots).max(days.start * DAY as u32));
+    let starts = Hour(ends.0 - minutes.len() as u32);
     let season = PublicSeason {
         number: 1,
         starts: starts.start(),
-        ends: Minute(Hour(ends).start().0 + SEASON_MINUTES),
+        ends: Minute(ends.start().0 + SEASON_MINUTES),
         period_minutes: 60,
         period_budget: MicroCredits(1_000_000_000),
     };
@@ -266,19 +329,6 @@ async fn take_snapshots(
         return Err(ServeError::Config(
             "the folder has a season already: snapshots are made up in a new one".into(),
         ));
-    }
-    let last_hours = (ends - starts.0) as usize;
-    let mut minutes: Vec<Vec<u8>> = vec![Vec::with_capacity(numbers.len()); last_hours];
-    for n in numbers {
-        let hours: Vec<u8> = seed
-            .days(*n, days.clone())
-            .iter()
-            .flat_map(|day| day.bits)
-            .map(|bits| bits.minutes() as u8)
-            .collect();
-        for (column, up) in minutes.iter_mut().zip(&hours[hours.len() - last_hours..]) {
-            column.push(*up);
-        }
     }
     for (period, column) in (0..).zip(minutes) {
         for (input, minutes) in inputs.iter_mut().zip(column) {

@@ -16,6 +16,7 @@ use super::{
     Found, Size,
     beats::this_minute,
     local::{placed, tell_placed},
+    median,
     pages::{grown, look},
 };
 use crate::fleet::{
@@ -28,6 +29,8 @@ use crate::fleet::{
 
 /// Beats a second while pages are asked for.
 const BEATS_PER_SECOND: f64 = 10_000.0;
+/// Seconds of beats that are handed to the fleet at once meanwhile.
+const TURN_SECONDS: f64 = 2.0;
 /// Pause between two pages of one visitor, in milliseconds.
 const PAGE_PAUSE_MILLIS: u64 = 5;
 /// The fleet's minutes that are not measured, at most: until then the books may still be told who came back.
@@ -130,59 +133,73 @@ pub fn measure(work: &Path, size: Size, found: &mut Found) -> anyhow::Result<()>
     let beats = format!("{} beats durable, {} unanswered", steady.durable, steady.unanswered);
     found.row("fleet_600k_core_percent", Some(cpu / 1e6 / seconds * 100.0), note(&beats));
     found.row("fleet_600k_rss_mib", Some(rss), note("the whole server"));
-    let p99 = percentile(&mut steady.waits, 99).as_secs_f64() * 1000.0;
     let p50 = percentile(&mut steady.waits, 50).as_secs_f64() * 1000.0;
     found.figure("steady: half of the answers within", p50, "ms");
     found.row(
         "fleet_600k_ack_p99_ms",
-        (steady.durable > 0).then_some(p99),
+        (steady.durable > 0).then_some(p99_millis(steady.waits)),
         note("from the beat's first datagram"),
     );
 
-    // The same pages without a beat and with ten thousand a second.
-    let mut quiet = pages(&door, size.pages)?;
-    let done = AtomicBool::new(false);
-    let (loaded, beating) = std::thread::scope(|scope| {
-        let beats = scope.spawn(|| -> anyhow::Result<(Round, f64)> {
-            let (mut total, began) = (Round::default(), Instant::now());
-            let over = Duration::from_secs_f64(f64::from(size.machines) / BEATS_PER_SECOND);
-            let mut back = 1;
-            while !done.load(Ordering::Relaxed) {
-                let minute = Minute(this_minute().0 - back % 2);
-                back += 1;
-                let until = Instant::now() + Duration::from_secs(2).max(over.min(Duration::from_secs(5)));
-                total.add(pump.round(
-                    &mut crew,
-                    0..size.machines,
-                    minute,
-                    over,
-                    1 << 16,
-                    Some(until),
-                    &mut Weather::fine(),
-                    &mut Book::Nowhere,
-                )?);
-            }
-            Ok((total, began.elapsed().as_secs_f64()))
-        });
-        std::thread::sleep(Duration::from_secs(1));
-        let loaded = pages(&door, size.pages);
-        done.store(true, Ordering::Relaxed);
-        (loaded, beats.join())
-    });
-    let mut loaded = loaded?;
-    let (beaten, took) = beating.map_err(|_| anyhow::anyhow!("the fleet broke off"))??;
-    let (without, with) = (percentile(&mut quiet, 99), percentile(&mut loaded, 99));
-    found.figure("explorer: p99 without beats", without.as_secs_f64() * 1000.0, "ms");
-    found.figure("explorer: p99 with beats", with.as_secs_f64() * 1000.0, "ms");
-    found.figure("explorer: beats a second meanwhile", beaten.durable as f64 / took, "beats/s");
-    let ratio = with.as_secs_f64() / without.as_secs_f64().max(1e-9);
+    // The same pages by turns without a beat and with ten thousand a second.
+    let (mut without, mut with, mut rates, mut at) = (Vec::new(), Vec::new(), Vec::new(), 0);
+    for _ in 0..size.rounds {
+        without.push(p99_millis(pages(&door, size.pages)?));
+        let (waits, rate) = beside_beats(&mut pump, &mut crew, &mut at, || pages(&door, size.pages))?;
+        with.push(p99_millis(waits));
+        rates.push(rate);
+    }
+    let [without, with, rate] = [without, with, rates].map(|of| median(of).unwrap_or(f64::NAN));
+    found.figure("explorer: p99 without beats", without, "ms");
+    found.figure("explorer: p99 with beats", with, "ms");
+    found.figure("explorer: beats a second meanwhile", rate, "beats/s");
     found.row(
         "explorer_p99_ratio",
-        Some(ratio),
-        note("the fleet and the visitor share the machine with the server"),
+        Some(with / without),
+        note(
+            "the fleet and the visitor share the machine with the server; medians of rounds that take turns",
+        ),
     );
     look(&gangline, &who, size, found)?;
     gangline.server.stop()
+}
+
+/// The 99th percentile, in milliseconds.
+fn p99_millis(mut waits: Vec<Duration>) -> f64 {
+    percentile(&mut waits, 99).as_secs_f64() * 1000.0
+}
+
+/// Does something while the fleet beats, which begins a second before and goes on with the machine at place `at`, so that none
+/// repeats its minute before all have had a turn: what came of it, and the beats a second meanwhile.
+fn beside_beats<T>(
+    pump: &mut Pump,
+    crew: &mut Crew,
+    at: &mut u32,
+    act: impl FnOnce() -> anyhow::Result<T>,
+) -> anyhow::Result<(T, f64)> {
+    let done = AtomicBool::new(false);
+    let (acted, beaten) = std::thread::scope(|scope| {
+        let beats = scope.spawn(|| -> anyhow::Result<f64> {
+            let (mut durable, began) = (0, Instant::now());
+            let some = ((BEATS_PER_SECOND * TURN_SECONDS) as u32).min(crew.len());
+            while !done.load(Ordering::Relaxed) {
+                let (back, from) = (*at / crew.len() % 2, *at % crew.len());
+                let machines = from..(from + some).min(crew.len());
+                let over = Duration::from_secs_f64(machines.len() as f64 / BEATS_PER_SECOND);
+                *at += machines.len() as u32;
+                let minute = Minute(this_minute().0 - back);
+                let (fine, book) = (&mut Weather::fine(), &mut Book::Nowhere);
+                durable += pump.round(crew, machines, minute, over, 1 << 16, None, fine, book)?.durable;
+            }
+            Ok(durable as f64 / began.elapsed().as_secs_f64())
+        });
+        std::thread::sleep(Duration::from_secs(1));
+        let acted = act();
+        done.store(true, Ordering::Relaxed);
+        (acted, beats.join())
+    });
+    let rate = beaten.map_err(|_| anyhow::anyhow!("the fleet broke off"))??;
+    Ok((acted?, rate))
 }
 
 /// One answer over a kept connection, in a coding.

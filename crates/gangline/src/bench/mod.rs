@@ -57,7 +57,7 @@ pub struct Size {
     pub minutes: u32,
     /// SIGKILLs.
     pub kills: u32,
-    /// Requests of the explorer's page, each without and with beats.
+    /// Requests of the explorer's page in a round without beats, and in one with them.
     pub pages: usize,
     /// Looks at each kind of page of a grown network.
     pub looks: u32,
@@ -73,7 +73,7 @@ impl Size {
         round_seconds: 2.0,
         minutes: 2,
         kills: 100,
-        pages: 3_000,
+        pages: 1_000,
         looks: 100,
         snapshot: 600_000,
     };
@@ -84,7 +84,7 @@ impl Size {
         round_seconds: 1.0,
         minutes: 1,
         kills: 4,
-        pages: 600,
+        pages: 200,
         looks: 30,
         snapshot: 600_000,
     };

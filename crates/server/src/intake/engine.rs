@@ -50,7 +50,9 @@ const LINGER: Duration = Duration::from_millis(8);
 /// Above so many datagrams a second the loop sleeps between looks, so that one look takes many.
 const BUSY_PER_SECOND: u64 = 2000;
 /// So long.
-const MODERATION: Duration = Duration::from_millis(1);
+const MODERATION: Duration = Duration::from_millis(4);
+/// Over so long it is counted.
+const RATE_SPAN: Duration = Duration::from_millis(50);
 /// Datagrams taken before anything else gets its turn.
 const DATAGRAMS_AT_ONCE: usize = 1024;
 /// What a machine is told to wait when nothing can be written, in seconds.
@@ -100,6 +102,24 @@ struct Pending {
     since: Option<Instant>,
 }
 
+/// Whether so much comes that the loop sleeps between looks.
+struct Rate {
+    came: u64,
+    since: Instant,
+    is_busy: bool,
+}
+
+impl Rate {
+    fn is_busy(&mut self, now: Instant) -> bool {
+        let passed = now.saturating_duration_since(self.since);
+        if passed >= RATE_SPAN {
+            self.is_busy = u128::from(self.came) * 1000 >= u128::from(BUSY_PER_SECOND) * passed.as_millis();
+            (self.came, self.since) = (0, now);
+        }
+        self.is_busy
+    }
+}
+
 /// How a turn ended.
 enum Turn {
     /// There will be another, with datagrams that may be waiting.
@@ -139,7 +159,7 @@ pub(crate) struct Engine {
     /// The last batch when the first part was taken.
     round_from: u64,
     last_size: usize,
-    rate: (u64, u64),
+    rate: Rate,
     watch: Watch,
     failing: bool,
     /// Questions were left for the next turn.
@@ -201,7 +221,7 @@ impl Engine {
             last_batch: 0,
             round_from: 0,
             last_size: 0,
-            rate: (0, 0),
+            rate: Rate { came: 0, since: Instant::now(), is_busy: false },
             watch: Watch { minute: now.minute(), whole, looked_at: now },
             failing: false,
             more: false,
@@ -293,7 +313,7 @@ impl Engine {
         if self.stopping.is_some() && self.flying.is_none() && self.pending.since.is_none() {
             return Turn::Over;
         }
-        if self.rate.1 >= BUSY_PER_SECOND {
+        if self.rate.is_busy(Instant::now()) {
             std::thread::sleep(MODERATION);
         }
         Turn::On { udp: udp_ready }
@@ -356,7 +376,7 @@ impl Engine {
             return;
         };
         Counters::add(&self.counters.authentic);
-        self.rate.0 += 1;
+        self.rate.came += 1;
         let to = to();
         match self.ledger.decide(&verified, now) {
             Decision::Write(granted) => {
@@ -393,7 +413,7 @@ impl Engine {
             return;
         };
         Counters::add(&self.counters.openings);
-        self.rate.0 += 1;
+        self.rate.came += 1;
         if self.vouched.0 != now {
             self.vouched = (now, HashSet::new());
         }
@@ -507,7 +527,6 @@ impl Engine {
         if now == self.watch.looked_at {
             return;
         }
-        self.rate = (0, self.rate.0);
         let stalled = now.0.abs_diff(self.watch.looked_at.0) > STALL_SECONDS;
         let minute = now.minute();
         if minute != self.watch.minute {

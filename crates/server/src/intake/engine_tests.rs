@@ -23,6 +23,23 @@ use crate::intake::committer::{Done, Job};
 
 const SECRET: [u8; 32] = [5; 32];
 
+#[test]
+fn a_burst_makes_the_loop_busy_at_once_and_quiet_ends_it() {
+    let start = Instant::now();
+    let mut rate = Rate { came: 0, since: start, is_busy: false };
+    let mut look = |came, millis| {
+        rate.came += came;
+        rate.is_busy(start + Duration::from_millis(millis))
+    };
+    let a_look = RATE_SPAN.as_millis() as u64;
+    let busy = BUSY_PER_SECOND * a_look / 1000;
+    assert!(!look(busy, a_look - 1), "too early to tell");
+    assert!(look(0, a_look));
+    assert!(look(busy - 1, 2 * a_look - 1), "it stays so until the next look");
+    assert!(!look(0, 2 * a_look));
+    assert!(!look(busy, 100 * a_look), "after a long wait");
+}
+
 /// A loop whose journal is the test.
 struct World {
     clock: Clock,

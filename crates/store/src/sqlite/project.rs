@@ -374,23 +374,24 @@ impl SqliteStore {
             .execute(&mut *tx)
             .await
             .map_err(StoreError::sql(doing))?;
-        let groups =
+        // One group after another: all of a large network's are some dozens of megabytes.
+        let mut kept =
             sqlx::query("SELECT first, records FROM entries WHERE season = ? AND period = ? ORDER BY first")
                 .bind(number)
                 .bind(period)
-                .fetch_all(&self.read)
-                .await
-                .map_err(StoreError::sql(doing))?;
-        let kept = groups
-            .iter()
-            .map(|row| Ok(EntryGroup { first: row.id("first")?, records: row.bytes("records")? }));
-        let mut groups = kept.collect::<Result<Vec<_>, StoreError>>()?;
-        if groups.is_empty() {
-            // A projection that is filled anew.
-            groups = self.old_groups(season.number, period as u32).await?;
-        }
-        for group in groups {
+                .fetch(&self.read);
+        let mut is_kept = false;
+        while let Some(row) = kept.try_next().await.map_err(StoreError::sql(doing))? {
+            is_kept = true;
+            let group = EntryGroup { first: row.id("first")?, records: row.bytes("records")? };
             write_group(&mut *tx, season.number, period as u32, &group, doing).await?;
+        }
+        drop(kept);
+        if !is_kept {
+            // A projection that is filled anew.
+            for group in self.old_groups(season.number, period as u32).await? {
+                write_group(&mut *tx, season.number, period as u32, &group, doing).await?;
+            }
         }
         Ok(rows.len() > 1)
     }

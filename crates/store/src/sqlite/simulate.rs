@@ -3,12 +3,23 @@
 use gangline_guard::{Permit, act};
 use gangline_types::{AccountId, GpuId, Hour, KeyId, UptimeHour};
 use serde_json::json as value;
+use sqlx::SqlitePool;
 
 use crate::{
     SimulatedMachine, StoreError,
     sql::{Columns, Id, json, packed, word},
     sqlite::{SqliteStore, audit::audit, open::commit},
 };
+
+/// What a connection that fills the books holds of them: ids are in no order, so that some thousand machines touch pages
+/// everywhere, and what does not fit is written and read again for each of them.
+const ROOM: &str = "PRAGMA cache_size = -524288";
+
+/// Gives the connection that writes room for a folder that is filled.
+async fn make_room(pool: &SqlitePool) -> Result<(), StoreError> {
+    sqlx::query(ROOM).execute(pool).await.map_err(StoreError::sql("making room for simulated machines"))?;
+    Ok(())
+}
 
 impl SqliteStore {
     /// Makes a supplier that simulated machines belong to.
@@ -57,6 +68,7 @@ impl SqliteStore {
             })
             .collect();
         let words = json(&words);
+        make_room(&self.write).await?;
         let mut tx = self.begin(doing).await?;
         sqlx::query("INSERT INTO machine (id, account, joined_at, simulated) SELECT substr(?1, 17 + 128 * j.key, 16), substr(?1, 1 + 128 * j.key, 16), ?3, 1 FROM json_each(?2) j WHERE true ON CONFLICT (id) DO NOTHING")
             .bind(&bytes)
@@ -92,14 +104,17 @@ impl SqliteStore {
         let gpus: Vec<GpuId> = months.iter().map(|(gpu, ..)| *gpu).collect();
         let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
         let parts = json(&months.iter().map(|(_, month, days)| (month, hex(days))).collect::<Vec<_>>());
-        for pool in [&self.write, &self.public_write] {
+        let gpus = packed(&gpus);
+        let fill = async |pool: &SqlitePool| {
+            make_room(pool).await?;
             sqlx::query("INSERT INTO uptime_month (gpu, month, days) SELECT substr(?1, 1 + 16 * j.key, 16), j.value ->> 0, unhex(j.value ->> 1) FROM json_each(?2) j WHERE true ON CONFLICT (gpu, month) DO UPDATE SET days = excluded.days")
-                .bind(packed(&gpus))
+                .bind(&gpus)
                 .bind(&parts)
                 .execute(pool)
                 .await
-                .map_err(StoreError::sql(doing))?;
-        }
+                .map_err(StoreError::sql(doing))
+        };
+        futures_util::future::try_join(fill(&self.write), fill(&self.public_write)).await?;
         Ok(())
     }
 

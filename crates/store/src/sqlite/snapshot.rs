@@ -1,5 +1,6 @@
 //! Seasons, snapshots and statements.
 
+use futures_util::TryStreamExt;
 use gangline_guard::{Permit, act, log::Event};
 use gangline_rules::snapshot::{PeriodInput, Run};
 use gangline_types::{
@@ -187,16 +188,17 @@ async fn period_inputs(
     from: Minute,
     to: Minute,
 ) -> Result<Vec<PeriodInput>, StoreError> {
-    let rows = sqlx::query(
+    let doing = "reading a period's uptime";
+    // One row after another: those of everybody at once are some hundred megabytes.
+    let mut rows = sqlx::query(
         "SELECT u.gpu, u.hour, u.bits & ~u.late AS bits, g.standing, g.matrix_mmacs, g.proof FROM uptime u JOIN gpu g ON g.id = u.gpu WHERE u.hour >= ? AND u.hour <= ? ORDER BY u.gpu",
     )
     .bind(from.hour().0 as i64)
-    .bind(to.hour().0 as i64)
-    .fetch_all(tx)
-    .await
-    .map_err(StoreError::sql("reading a period's uptime"))?;
+    // An hour that begins where the period ends has nothing of it.
+    .bind(Minute(to.0.saturating_sub(1)).hour().0 as i64)
+    .fetch(tx);
     let mut inputs: Vec<PeriodInput> = Vec::new();
-    for row in rows {
+    while let Some(row) = rows.try_next().await.map_err(StoreError::sql(doing))? {
         let gpu: GpuId = row.id("gpu")?;
         let minutes = UptimeHour(row.int("bits")?).minutes_within(Hour(row.int("hour")? as u32), from, to);
         if minutes == 0 {
