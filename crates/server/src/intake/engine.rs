@@ -47,7 +47,8 @@ const BATCH_MAX: usize = 4096;
 const BUSY_BATCH: usize = 32;
 /// So long.
 const LINGER: Duration = Duration::from_millis(8);
-/// Above so many datagrams a second the loop sleeps between looks, so that one look takes many.
+/// Above so many datagrams a second the loop sleeps between looks, so that one look takes many. Requests do not count: each is
+/// answered by a call of its own, however many are looked at.
 const BUSY_PER_SECOND: u64 = 2000;
 /// So long.
 const MODERATION: Duration = Duration::from_millis(4);
@@ -102,7 +103,7 @@ struct Pending {
     since: Option<Instant>,
 }
 
-/// Whether so much comes that the loop sleeps between looks.
+/// Whether so many datagrams come that the loop sleeps between looks.
 struct Rate {
     came: u64,
     since: Instant,
@@ -354,6 +355,7 @@ impl Engine {
         for _ in 0..DATAGRAMS_AT_ONCE / AT_ONCE {
             let Some(udp) = &self.udp else { return false };
             let got = inbox.receive(udp);
+            self.rate.came += got as u64;
             for (bytes, from) in inbox.datagrams() {
                 if bytes.len() <= BEAT_BYTES {
                     self.frame(bytes, || To::Udp(from), now);
@@ -376,7 +378,6 @@ impl Engine {
             return;
         };
         Counters::add(&self.counters.authentic);
-        self.rate.came += 1;
         let to = to();
         match self.ledger.decide(&verified, now) {
             Decision::Write(granted) => {
@@ -413,7 +414,6 @@ impl Engine {
             return;
         };
         Counters::add(&self.counters.openings);
-        self.rate.came += 1;
         if self.vouched.0 != now {
             self.vouched = (now, HashSet::new());
         }
