@@ -35,6 +35,8 @@ pub(super) const HANDED_AT_ONCE: usize = 20_000;
 /// Hours of uptime that one statement writes.
 const HOURS_AT_ONCE: usize = 5_000;
 
+/// Groups of a snapshot's entries that are read at once: two megabytes.
+const GROUPS_AT_ONCE: i64 = 500;
 /// Late hours that one look takes on.
 const OLDER_AT_ONCE: i64 = 100_000;
 
@@ -374,20 +376,28 @@ impl SqliteStore {
             .execute(&mut *tx)
             .await
             .map_err(StoreError::sql(doing))?;
-        // One group after another: all of a large network's are some dozens of megabytes.
-        let mut kept =
-            sqlx::query("SELECT first, records FROM entries WHERE season = ? AND period = ? ORDER BY first")
+        // Some groups at a time, for all of a large network's are some dozens of megabytes; of one view, for they may be packed
+        // meanwhile.
+        let mut read = self.read.begin().await.map_err(StoreError::sql(doing))?;
+        let mut after: Option<GpuId> = None;
+        loop {
+            let rows = sqlx::query("SELECT first, records FROM entries WHERE season = ? AND period = ? AND first > ? ORDER BY first LIMIT ?")
                 .bind(number)
                 .bind(period)
-                .fetch(&self.read);
-        let mut is_kept = false;
-        while let Some(row) = kept.try_next().await.map_err(StoreError::sql(doing))? {
-            is_kept = true;
-            let group = EntryGroup { first: row.id("first")?, records: row.bytes("records")? };
-            write_group(&mut *tx, season.number, period as u32, &group, doing).await?;
+                .bind(after.map_or(Vec::new(), |gpu| gpu.blob()))
+                .bind(GROUPS_AT_ONCE)
+                .fetch_all(&mut *read)
+                .await
+                .map_err(StoreError::sql(doing))?;
+            let Some(last) = rows.last() else { break };
+            after = Some(last.id("first")?);
+            for row in &rows {
+                let group = EntryGroup { first: row.id("first")?, records: row.bytes("records")? };
+                write_group(&mut *tx, season.number, period as u32, &group, doing).await?;
+            }
         }
-        drop(kept);
-        if !is_kept {
+        drop(read);
+        if after.is_none() {
             // A projection that is filled anew.
             for group in self.old_groups(season.number, period as u32).await? {
                 write_group(&mut *tx, season.number, period as u32, &group, doing).await?;
