@@ -42,6 +42,12 @@ const SETTLING_MINUTES: u32 = 3;
 /// When the server does not hold.
 pub fn measure(work: &Path, size: Size, found: &mut Found) -> anyhow::Result<()> {
     let (who, gangline) = grown(&work.join("large"), size, found)?;
+    let door = gangline.url.trim_start_matches("http://").to_owned();
+    // Before the first beat: afterwards the server is busy with beats for some minutes after the last.
+    let mut without = Vec::new();
+    for _ in 0..size.rounds {
+        without.push(p99_millis(pages(&door, size.pages)?));
+    }
     let scaled = (size.machines != 600_000).then(|| format!("{} machines instead of 600000", size.machines));
     let note = |more: &str| {
         [scaled.as_deref().unwrap_or(""), more]
@@ -87,7 +93,6 @@ pub fn measure(work: &Path, size: Size, found: &mut Found) -> anyhow::Result<()>
 
     let mut pump = Pump::new(doors.udp.as_deref().unwrap_or(&doors.http), &crew)?;
     // Not measured are the first minute and those until the books show everybody's return: what that costs is told apart.
-    let door = gangline.url.trim_start_matches("http://").to_owned();
     let mut steady = Round::default();
     let (mut cpu, mut seconds, mut minutes) = (0.0, 0.0, 0);
     let (mut settling, mut unsettled, mut settled) = (0.0, 0u32, false);
@@ -141,16 +146,15 @@ pub fn measure(work: &Path, size: Size, found: &mut Found) -> anyhow::Result<()>
         note("from the beat's first datagram"),
     );
 
-    // The same pages by turns without a beat and with ten thousand a second.
-    let (mut without, mut with, mut rates, mut at) = (Vec::new(), Vec::new(), Vec::new(), 0);
+    // The same pages while ten thousand beats a second come.
+    let (mut with, mut rates, mut at) = (Vec::new(), Vec::new(), 0);
     for _ in 0..size.rounds {
-        without.push(p99_millis(pages(&door, size.pages)?));
         let (waits, rate) = beside_beats(&mut pump, &mut crew, &mut at, || pages(&door, size.pages))?;
         with.push(p99_millis(waits));
         rates.push(rate);
     }
     let [without, with, rate] = [without, with, rates].map(|of| median(of).unwrap_or(f64::NAN));
-    found.figure("explorer: p99 without beats", without, "ms");
+    found.figure("explorer: p99 before the first beat", without, "ms");
     found.figure("explorer: p99 with beats", with, "ms");
     found.figure("explorer: beats a second meanwhile", rate, "beats/s");
     found.row(
