@@ -162,7 +162,7 @@ pub fn measure(work: &Path, size: Size, found: &mut Found) -> anyhow::Result<()>
         "explorer_p99_ratio",
         Some(with / without),
         note(
-            "the fleet and the visitor share the machine with the server; medians of rounds that take turns",
+            "the fleet and the visitor share the machine with the server; the median of rounds over the best without",
         ),
     );
     look(&gangline, &who, size, found)?;

@@ -57,7 +57,7 @@ pub struct Size {
     pub minutes: u32,
     /// SIGKILLs.
     pub kills: u32,
-    /// Requests of the explorer's page in a round without beats, and in one with them.
+    /// Requests of the explorer's page in a round, without beats and with them.
     pub pages: usize,
     /// Looks at each kind of page of a grown network.
     pub looks: u32,
