@@ -12,17 +12,21 @@ use std::{
     pin::Pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::{Context, Poll},
+    time::Duration,
 };
 
 use axum::body::{Body, Bytes};
 use gangline_guard::Principal;
 use gangline_store::Ended;
 use hyper::body::{Body as _, Frame, SizeHint};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 /// Ends that are remembered for requests whose asker is being looked up.
 const RECENT: usize = 4096;
+
+/// How long an answer waits at most until what it ended is over on this server; the look comes after it then.
+const FELT_WITHIN: Duration = Duration::from_secs(1);
 
 /// A moment before the asker was looked up: what ends after it is felt.
 #[derive(Clone, Copy, Debug)]
@@ -33,7 +37,19 @@ pub struct Moment(u64);
 pub struct Lives {
     inner: Arc<Mutex<Inner>>,
     look: Arc<Notify>,
+    /// Looks that began, and the last of them that ended well.
+    looks: Arc<watch::Sender<Looks>>,
 }
+
+#[derive(Clone, Copy, Default)]
+struct Looks {
+    begun: u64,
+    done: u64,
+}
+
+/// A look that began: what was written before it is seen by it.
+#[must_use]
+pub struct Look(u64);
 
 #[derive(Default)]
 struct Inner {
@@ -116,9 +132,33 @@ impl Lives {
         self.look.notify_one();
     }
 
+    /// The same, and waits until a look that began after this is through, a second at most: whoever is answered then
+    /// finds over what the request ended, and nothing that comes after the answer is cut by it.
+    pub async fn felt(&self) {
+        let mut looks = self.looks.subscribe();
+        let begun = looks.borrow_and_update().begun;
+        self.look();
+        let _ = tokio::time::timeout(FELT_WITHIN, looks.wait_for(|looks| looks.done > begun)).await;
+    }
+
     /// Waits until somebody says so.
     pub async fn told_to_look(&self) {
         self.look.notified().await;
+    }
+
+    /// A look begins.
+    pub fn look_begins(&self) -> Look {
+        let mut begun = 0;
+        self.looks.send_modify(|looks| {
+            looks.begun += 1;
+            begun = looks.begun;
+        });
+        Look(begun)
+    }
+
+    /// All that it found has been ended.
+    pub fn look_done(&self, look: Look) {
+        self.looks.send_modify(|looks| looks.done = looks.done.max(look.0));
     }
 }
 
@@ -255,6 +295,24 @@ mod tests {
         (0..=RECENT).for_each(|_| assert_eq!(lives.end(one(3)), 0));
         assert!(lives.hold(before, person(2).principal()).is_over());
         assert!(!lives.hold(before, &Principal::Nobody).is_over());
+    }
+
+    #[tokio::test]
+    async fn whoever_waits_for_a_look_is_answered_after_one_that_began_later() {
+        let lives = Lives::default();
+        let early = lives.look_begins();
+        let mut felt = std::pin::pin!(lives.felt());
+        assert!(futures_util::poll!(&mut felt).is_pending());
+        lives.look_done(early);
+        assert!(
+            futures_util::poll!(&mut felt).is_pending(),
+            "a look that began before it may have missed it"
+        );
+        lives.told_to_look().await;
+        let late = lives.look_begins();
+        assert!(futures_util::poll!(&mut felt).is_pending());
+        lives.look_done(late);
+        assert!(futures_util::poll!(&mut felt).is_ready());
     }
 
     #[tokio::test]

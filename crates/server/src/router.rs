@@ -150,8 +150,9 @@ where
         }
         Err(error) => Err(error),
     };
-    if result.is_ok() && may_end_something(&spec) {
-        app.lives.look();
+    // Who is refused a sign-in may have lost what they had by it.
+    if (result.is_ok() || spec.action == Action::SignIn) && may_end_something(&spec) {
+        app.lives.felt().await;
     }
     saw(&app, &spec, peer, &shown, about, &result);
     let response = match result {

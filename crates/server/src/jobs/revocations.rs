@@ -28,6 +28,7 @@ impl Seen {
 }
 
 async fn look(app: &App, seen: &mut Seen) -> Result<(), ApiError> {
+    let look = app.lives.look_begins();
     let now = edge::now();
     let since = UnixSeconds(now.0.saturating_sub(BACK_SECONDS));
     for revocation in app.store.revoked_since(since).await? {
@@ -42,6 +43,7 @@ async fn look(app: &App, seen: &mut Seen) -> Result<(), ApiError> {
         }
     }
     seen.forget(now);
+    app.lives.look_done(look);
     Ok(())
 }
 
