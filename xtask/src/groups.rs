@@ -3,78 +3,144 @@
 
 use crate::process::{cargo, find, program, succeeds, tests};
 use crate::workspace::{self, Package};
-use crate::{deny, fuzz, install, python, ray, second_verifier, tidy};
+use crate::{deny, fuzz, install, python, ray, tidy};
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+/// When a group runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lane {
+    /// By itself, before all that run side by side: it builds, or answers at once.
+    Alone,
+    /// After those, one after another with the others of its lane, beside the other lane: most groups wait for a
+    /// program, a browser or a clock half of their time.
+    Left,
+    /// The other lane.
+    Right,
+}
+
 /// One group of tests.
 pub struct Group {
     /// What `--only` takes.
     pub name: &'static str,
+    /// When it runs.
+    pub lane: Lane,
     /// What it checks, for `--list`.
     pub checks: &'static str,
     /// Runs it; `false` if anything in it failed.
     pub run: fn(&Path) -> Result<bool>,
 }
 
-/// Every group, those that answer soonest first.
+/// Every group, those that answer soonest first; each lane in this order.
 pub const GROUPS: &[Group] = &[
-    Group { name: "tidy", checks: "the repository's own rules", run: |_| tidy::run() },
-    Group { name: "fmt", checks: "formatting", run: fmt },
-    Group { name: "build", checks: "that the program and every test compile", run: build },
-    Group { name: "clippy", checks: "lints, with warnings as errors", run: clippy },
-    Group { name: "deny", checks: "banned crates, licences and sources of dependencies", run: deny::bans },
-    Group { name: "fast", checks: "every test that is not in a group of its own", run: fast },
+    Group { name: "tidy", lane: Lane::Alone, checks: "the repository's own rules", run: |_| tidy::run() },
+    Group { name: "fmt", lane: Lane::Alone, checks: "formatting", run: fmt },
+    Group { name: "build", lane: Lane::Alone, checks: "that the program and every test compile", run: build },
+    Group { name: "clippy", lane: Lane::Alone, checks: "lints, with warnings as errors", run: clippy },
+    Group {
+        name: "deny",
+        lane: Lane::Alone,
+        checks: "banned crates, licences and sources of dependencies",
+        run: deny::bans,
+    },
+    Group {
+        name: "fast",
+        lane: Lane::Left,
+        checks: "every test that is not in a group of its own",
+        run: fast,
+    },
     Group {
         name: "isolation",
+        lane: Lane::Left,
         checks: "that a renter's program is shut in (podman, bubblewrap)",
         run: isolation,
     },
-    Group { name: "browser", checks: "pages in a real Chromium: layout and accessibility", run: browser },
-    Group { name: "oidc", checks: "sign-in with a real OpenID Connect provider", run: oidc },
-    Group { name: "acme", checks: "certificates from a real ACME authority (pebble)", run: acme },
-    Group { name: "mail", checks: "mails through a real mail server (aiosmtpd)", run: mail },
+    Group {
+        name: "browser",
+        lane: Lane::Right,
+        checks: "pages in a real Chromium: layout and accessibility",
+        run: browser,
+    },
+    Group {
+        name: "oidc",
+        lane: Lane::Right,
+        checks: "sign-in with a real OpenID Connect provider",
+        run: oidc,
+    },
+    Group {
+        name: "acme",
+        lane: Lane::Right,
+        checks: "certificates from a real ACME authority (pebble)",
+        run: acme,
+    },
+    Group {
+        name: "mail",
+        lane: Lane::Right,
+        checks: "mails through a real mail server (aiosmtpd)",
+        run: mail,
+    },
     Group {
         name: "scanners",
+        lane: Lane::Right,
         checks: "sqlmap, schemathesis and wapiti, here and on a twin with holes",
         run: scanners,
     },
     Group {
-        name: "fuzz",
-        checks: "what comes from outside, with made-up bytes, for a minute",
-        run: fuzz::brief,
-    },
-    Group {
         name: "postgres",
+        lane: Lane::Right,
         checks: "the same cases of the books in SQLite and in PostgreSQL, what its roles can see, and servers on one database",
         run: postgres,
     },
-    Group { name: "symbolic", checks: "that two solvers prove the policy's bounds", run: symbolic },
+    Group {
+        name: "symbolic",
+        lane: Lane::Right,
+        checks: "that two solvers prove the policy's bounds",
+        run: symbolic,
+    },
     Group {
         name: "proof",
+        lane: Lane::Left,
         checks: "what cheats of the proof pay who are only too slow, and that its specification suffices",
-        run: |root| {
-            install::ensure(install::VULKAN);
-            install::ensure(install::RAY);
-            let python = ("GANGLINE_SECOND_VERIFIER_PYTHON", second_verifier::python(root)?);
-            heavy(root, "proof", 10, &[python])
-        },
+        run: proof,
     },
-    Group { name: "bench", checks: "that the bench measures every row, beside its peers", run: bench },
-    Group { name: "faults", checks: "that a worker killed under a renter's job costs nobody", run: faulty },
+    Group {
+        name: "bench",
+        lane: Lane::Right,
+        checks: "that the bench measures every row, beside its peers",
+        run: bench,
+    },
+    Group {
+        name: "faults",
+        lane: Lane::Right,
+        checks: "that a worker killed under a renter's job costs nobody",
+        run: faulty,
+    },
     Group {
         name: "beats",
+        lane: Lane::Right,
         checks: "that no acknowledged beat is lost, whatever befalls the server",
         run: beats,
     },
     Group {
         name: "drill",
+        lane: Lane::Left,
         checks: "that a replay of the breach is stopped at each of its links",
         run: drill,
     },
-    Group { name: "demo", checks: "the whole network on this machine, with Ray", run: demo },
+    Group {
+        name: "fuzz",
+        lane: Lane::Left,
+        checks: "what comes from outside, with made-up bytes, for a minute",
+        run: fuzz::brief,
+    },
+    Group {
+        name: "demo",
+        lane: Lane::Right,
+        checks: "the whole network on this machine, with Ray",
+        run: demo,
+    },
 ];
 
 /// The group without which the others cannot run.
@@ -266,27 +332,15 @@ const SCANNERS: [&str; 5] =
 fn scanners(root: &Path) -> Result<bool> {
     install::ensure(install::PYTHON);
     install::ensure(install::POSTGRES);
-    let folder = workspace::cache()?.join("tools/scanners");
-    let wanted = SCANNERS.join(" ");
-    if fs::read_to_string(folder.join("complete")).is_ok_and(|made_of| made_of == wanted) {
-        return heavy(root, "scanners", 30, &[("GANGLINE_SCANNERS_BIN", folder.join("bin"))]);
-    }
-    println!("Making the environment of {wanted} in {}", folder.display());
-    let mut make = program("/usr/bin/python3", root);
-    make.args(["-m", "venv", "--clear"]).arg(&folder);
-    let mut install = program(folder.join("bin/python"), root);
-    install.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"]).args(SCANNERS);
-    if !succeeds(make, 5)? || !succeeds(install, 15)? {
-        return Ok(false);
-    }
-    fs::write(folder.join("complete"), wanted).context("cannot mark the scanners' environment complete")?;
-    heavy(root, "scanners", 30, &[("GANGLINE_SCANNERS_BIN", folder.join("bin"))])
+    let home = python::environment(root, "scanners", &SCANNERS)?;
+    heavy(root, "scanners", 30, &[("GANGLINE_SCANNERS_BIN", home.join("bin"))])
 }
 
 /// The identity provider that sign-in is tested against, from its locked list of packages. For tests only.
 fn identity_provider(root: &Path) -> Result<PathBuf> {
     let lists = root.join("crates/server/tests/oidc");
     let dir = workspace::cache()?.join("tools/oidc-provider");
+    let _alone = workspace::one_at_a_time()?;
     let lock =
         fs::read(lists.join("package-lock.json")).context("cannot read the provider's package-lock.json")?;
     let complete = dir.join("complete");
@@ -305,6 +359,16 @@ fn identity_provider(root: &Path) -> Result<PathBuf> {
     }
     fs::write(&complete, lock).context("cannot mark the identity provider complete")?;
     Ok(dir)
+}
+
+/// What the second verifier of epoch proofs is run with: the hash and the signature; everything else is in the script.
+const SECOND_VERIFIER: [&str; 2] = ["blake3==1.0.11", "cryptography==50.0.2"];
+
+fn proof(root: &Path) -> Result<bool> {
+    install::ensure(install::VULKAN);
+    install::ensure(install::RAY);
+    let home = python::environment(root, "second-verifier", &SECOND_VERIFIER)?;
+    heavy(root, "proof", 10, &[("GANGLINE_SECOND_VERIFIER_PYTHON", home.join("bin/python"))])
 }
 
 /// The second solver; the first is Debian's package of the same name, in an older version.
@@ -333,6 +397,7 @@ const AXE_CORE: &str = "4.14.1";
 fn axe(root: &Path) -> Result<PathBuf> {
     let dir = workspace::cache()?.join(format!("tools/axe-core-{AXE_CORE}"));
     let script = dir.join("node_modules/axe-core/axe.min.js");
+    let _alone = workspace::one_at_a_time()?;
     if !script.is_file() {
         let npm = find("npm").context("there is no npm to fetch axe-core with; install npm")?;
         fs::create_dir_all(&dir).with_context(|| format!("cannot make folder {}", dir.display()))?;

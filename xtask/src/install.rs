@@ -170,8 +170,12 @@ fn quiet(command: &mut Command) -> bool {
 /// Makes sure of `wanted` as far as this program may. It never stops anything: whoever needs what could not
 /// be had says so itself, more exactly than could be said here.
 pub fn ensure(wanted: &[SystemPackage]) {
-    let mut missing: Vec<&SystemPackage> =
-        wanted.iter().filter(|p| !(p.present)() && !installed(p.name)).collect();
+    if lacking(wanted).is_empty() {
+        return;
+    }
+    // Somebody beside us may be installing the same; without the lock it is tried all the same.
+    let _alone = crate::workspace::one_at_a_time();
+    let mut missing = lacking(wanted);
     if missing.is_empty() {
         return;
     }
@@ -193,6 +197,11 @@ pub fn ensure(wanted: &[SystemPackage]) {
         }
     }
     eprint!("{}", advice(&missing, debian));
+}
+
+/// Those whose work nothing does yet.
+fn lacking(wanted: &[SystemPackage]) -> Vec<&SystemPackage> {
+    wanted.iter().filter(|p| !(p.present)() && !installed(p.name)).collect()
 }
 
 /// What a person is told to install, and that we go on without it.

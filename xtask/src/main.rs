@@ -13,7 +13,6 @@ mod process;
 mod python;
 mod ray;
 mod sbom;
-mod second_verifier;
 mod suite;
 mod tidy;
 mod workspace;
@@ -27,6 +26,7 @@ Usage: cargo xtask COMMAND
   demo [ARGS...]         install what is missing, build, and run the whole network on this machine;
                          ARGS go to `gangline demo` (for example --keep, or --report FILE)
   test [--only GROUP]... install what tests need and run every group of tests, or only those named
+                         with --report FILE how each ended goes to FILE as JSON instead of being printed
   test --list            name the groups and what each one checks
   fuzz [--minutes N] [TARGET]...
                          build the fuzz targets and run all or those named, N minutes in all

@@ -5,7 +5,7 @@ use anyhow::{Context, Result, bail};
 use std::io::{self, BufRead, BufReader, IsTerminal, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
-use std::sync::mpsc::{self, Sender};
+use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -85,12 +85,35 @@ fn read_tests(
     }
     drop(done);
     let status = child.wait().with_context(|| format!("cannot wait for `{shown}`"))?;
-    // What tests left running may hold the other ends for good.
+    last_words(&ends);
+    let failures = failures.lock().map(|failures| failures.to_string()).unwrap_or_default();
+    if status.success() { Ok(()) } else { bail!("{}: {failures}", ended(&shown, status, minutes)) }
+}
+
+/// Runs `command` to its end; every line that it prints comes out here, behind `name`.
+pub fn told_apart(mut command: Command, name: &'static str) -> Result<ExitStatus> {
+    let shown = shown(&command);
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().with_context(|| format!("cannot start `{shown}`"))?;
+    let (done, ends) = mpsc::channel();
+    let printed: [Option<Box<dyn Read + Send>>; 2] = [
+        child.stdout.take().map(|stdout| Box::new(stdout) as _),
+        child.stderr.take().map(|stderr| Box::new(stderr) as _),
+    ];
+    for printed in printed.into_iter().flatten() {
+        lines(printed, done.clone(), move |line| println!("{name:<9} | {}", String::from_utf8_lossy(line)));
+    }
+    drop(done);
+    let status = child.wait().with_context(|| format!("cannot wait for `{shown}`"))?;
+    last_words(&ends);
+    Ok(status)
+}
+
+/// What tests left running may hold the other ends of both for good.
+fn last_words(ends: &Receiver<()>) {
     for _ in 0..2 {
         let _ = ends.recv_timeout(LAST_WORDS);
     }
-    let failures = failures.lock().map(|failures| failures.to_string()).unwrap_or_default();
-    if status.success() { Ok(()) } else { bail!("{}: {failures}", ended(&shown, status, minutes)) }
 }
 
 /// Hands on what is printed as it comes, and reads it, on a thread of its own that says when nothing more will come.
@@ -100,13 +123,20 @@ fn echo(
     failures: Arc<Mutex<Failures>>,
     done: Sender<()>,
 ) {
+    lines(from, done, move |line| {
+        let _ = to.write_all(&[line, b"\n"].concat());
+        if let Ok(mut failures) = failures.lock() {
+            failures.line(&String::from_utf8_lossy(line));
+        }
+    });
+}
+
+/// Gives each line to `each` as it comes, without its end, on a thread of its own that says when nothing more will come.
+fn lines(from: impl Read + Send + 'static, done: Sender<()>, mut each: impl FnMut(&[u8]) + Send + 'static) {
     std::thread::spawn(move || {
         let (mut from, mut line) = (BufReader::new(from), Vec::new());
         while from.read_until(b'\n', &mut line).is_ok_and(|read| read > 0) {
-            let _ = to.write_all(&line);
-            if let Ok(mut failures) = failures.lock() {
-                failures.line(String::from_utf8_lossy(&line).trim_end_matches(['\r', '\n']));
-            }
+            each(line.trim_ascii_end());
             line.clear();
         }
         let _ = done.send(());

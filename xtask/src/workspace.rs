@@ -3,6 +3,7 @@
 use crate::process::{cargo, program};
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
 /// The root of the checkout that this program was started from.
@@ -22,6 +23,17 @@ pub fn cache() -> Result<PathBuf> {
             .join(".cache"),
     };
     Ok(base.join("gangline"))
+}
+
+/// Held by whoever installs something or makes a tool: groups that run side by side do it one after the other. It ends
+/// with the value.
+pub fn one_at_a_time() -> Result<File> {
+    let folder = cache()?;
+    fs::create_dir_all(&folder).with_context(|| format!("cannot make folder {}", folder.display()))?;
+    let path = folder.join("tools.lock");
+    let lock = File::create(&path).with_context(|| format!("cannot open {}", path.display()))?;
+    lock.lock().with_context(|| format!("cannot lock {}", path.display()))?;
+    Ok(lock)
 }
 
 /// This machine's kind, as Rust calls it.
