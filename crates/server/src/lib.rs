@@ -36,4 +36,4 @@ pub mod witnesses;
 
 pub use config::Config;
 pub use gangline_store::{Compared, DatabaseUrl};
-pub use run::{Running, ServeError, serve};
+pub use run::{Running, ServeError, serve, serve_beside};

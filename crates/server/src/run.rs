@@ -14,7 +14,7 @@ use gangline_guard::{Actor, Job, act, permit::permit, policy::on, secret::Secret
 use gangline_store::{DatabaseUrl, FolderLock, NewLink, Store, StoreError};
 use gangline_types::{AccountId, Label, LinkId};
 use gangline_wire::{SigningKey, api::account::Role};
-use tokio::net::TcpListener;
+use tokio::{net::TcpListener, runtime::Handle};
 use tokio_util::sync::CancellationToken;
 use zeroize::Zeroizing;
 
@@ -337,6 +337,12 @@ fn breached(config: &Config) -> Result<Option<Breached>, ServeError> {
 
 /// Opens the books, binds the port, starts the jobs. Requests are answered from [`Running::run`] on.
 pub async fn serve(config: Config) -> Result<Running, ServeError> {
+    serve_beside(config, &Handle::current()).await
+}
+
+/// The same, with jobs that work through much at once in a runtime of their own, where no request waits behind them. It has to
+/// live as long as the one that this runs in: connections to a database may be of either.
+pub async fn serve_beside(config: Config, background: &Handle) -> Result<Running, ServeError> {
     // A policy that cannot be read would refuse everything; better not to start.
     gangline_guard::policy::ready()
         .map_err(|e| ServeError::Config(format!("the policy of this build cannot be used: {e}")))?;
@@ -409,7 +415,7 @@ pub async fn serve(config: Config) -> Result<Running, ServeError> {
     if let Ok(followed) = tokio::time::timeout(FOLLOWED_AT_START, jobs::placement::follow(&app)).await {
         followed?;
     }
-    let mut jobs = jobs::start(&app);
+    let mut jobs = jobs::start(&app, background);
     jobs.push(watching);
     jobs.extend(linked);
     jobs.extend(app.lanes.intake.openings().map(|came| tokio::spawn(openings::run(app.clone(), came))));

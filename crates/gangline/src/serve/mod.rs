@@ -7,8 +7,8 @@ pub mod settings;
 use std::io::Write;
 
 use anyhow::Context;
-use gangline_server::{ServeError, serve};
-use tokio::signal;
+use gangline_server::{ServeError, serve_beside};
+use tokio::{runtime::Handle, signal};
 
 use crate::problem::Problem;
 use settings::Settings;
@@ -46,12 +46,20 @@ pub fn main(args: Args) -> anyhow::Result<()> {
     let mut config = args.settings.or(file).into_config()?;
     config.operator_link = args.operator_link;
     raise_file_limit();
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(std::thread::available_parallelism().map_or(2, usize::from).clamp(2, 8))
-        .enable_all()
-        .build()
-        .context("could not start the runtime")?;
-    runtime.block_on(run(config, args.json))
+    let cores = std::thread::available_parallelism().map_or(2, usize::from);
+    let background = runtime("jobs", cores.clamp(1, 4))?;
+    let requests = runtime("requests", cores.clamp(2, 8))?;
+    let ended = requests.block_on(run(config, args.json, background.handle()));
+    // Whatever still holds a connection of the other one ends first.
+    drop(requests);
+    ended
+}
+
+/// A runtime whose threads have this name.
+fn runtime(name: &'static str, threads: usize) -> anyhow::Result<tokio::runtime::Runtime> {
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    builder.worker_threads(threads).thread_name(name).enable_all();
+    builder.build().with_context(|| format!("could not start the runtime of {name}"))
 }
 
 /// As many open files as this user may have: each kept connection is one.
@@ -68,14 +76,14 @@ fn raise_file_limit() {
     }
 }
 
-async fn run(config: gangline_server::Config, json: bool) -> anyhow::Result<()> {
+async fn run(config: gangline_server::Config, json: bool, background: &Handle) -> anyhow::Result<()> {
     // Before anything is opened: a signal that comes early still ends in order.
     let stop = stop_signal()?;
     let books = match &config.database {
         Some(database) => database.to_string(),
         None => config.data.display().to_string(),
     };
-    let server = serve(config).await.map_err(told)?;
+    let server = serve_beside(config, background).await.map_err(told)?;
     let mut out = std::io::stdout().lock();
     if json {
         let line = serde_json::json!({

@@ -23,6 +23,7 @@ pub mod told;
 use std::{future::Future, time::Duration};
 
 use gangline_store::{HELD_SECONDS, StoreError};
+use tokio::{runtime::Handle, task::JoinHandle};
 
 use crate::{app::App, edge, error::ApiError, outlets, panics::caught, witnesses};
 
@@ -100,22 +101,23 @@ where
     }
 }
 
-/// Starts every job.
-pub fn start(app: &App) -> Vec<tokio::task::JoinHandle<()>> {
+/// Starts every job. What works through much at once runs in `background`, where no request waits behind it; what somebody
+/// waits for, in the runtime of requests.
+pub fn start(app: &App, background: &Handle) -> Vec<JoinHandle<()>> {
     let second = Duration::from_secs(EVERY_SECONDS);
     vec![
-        tokio::spawn(everywhere(app.clone(), "placement", second, |app| async move {
+        background.spawn(everywhere(app.clone(), "placement", second, |app| async move {
             placement::follow(&app).await
         })),
         tokio::spawn(revocations::run(app.clone())),
         tokio::spawn(told::run(app.clone())),
         tokio::spawn(replica::run(app.clone())),
-        tokio::spawn(again(app.clone(), "heir", second, |app| async move { heirs::inherit(&app).await })),
-        tokio::spawn(again(app.clone(), "accountant", second, |app| async move {
+        background.spawn(again(app.clone(), "heir", second, |app| async move { heirs::inherit(&app).await })),
+        background.spawn(again(app.clone(), "accountant", second, |app| async move {
             snapshots::take_due(&app).await
         })),
-        tokio::spawn(again(app.clone(), "log", second, |app| async move { log::integrate(&app).await })),
-        tokio::spawn(again(app.clone(), "verifier", second, |app| async move {
+        background.spawn(again(app.clone(), "log", second, |app| async move { log::integrate(&app).await })),
+        background.spawn(again(app.clone(), "verifier", second, |app| async move {
             proofs::judge_overdue(&app, edge::now()).await?;
             epochs::judge_overdue(&app, edge::now_millis()).await
         })),
@@ -123,14 +125,16 @@ pub fn start(app: &App) -> Vec<tokio::task::JoinHandle<()>> {
             clusters::reconcile(&app).await?;
             broken::sweep(&app, edge::now()).await
         })),
-        tokio::spawn(again(
+        background.spawn(again(app.clone(), "cosigner", second, |app| async move {
+            witnesses::cosign(&app).await
+        })),
+        background.spawn(again(
             app.clone(),
-            "cosigner",
+            "teller",
             second,
-            |app| async move { witnesses::cosign(&app).await },
+            |app| async move { outlets::tell(&app).await },
         )),
-        tokio::spawn(again(app.clone(), "teller", second, |app| async move { outlets::tell(&app).await })),
-        tokio::spawn(again(
+        background.spawn(again(
             app.clone(),
             "sweeper",
             Duration::from_secs(SWEEP_EVERY_SECONDS),
@@ -143,13 +147,13 @@ pub fn start(app: &App) -> Vec<tokio::task::JoinHandle<()>> {
                 Ok(app.store.sweep(&permit, refusals, addresses).await?)
             },
         )),
-        tokio::spawn(everywhere(
+        background.spawn(everywhere(
             app.clone(),
             "folder",
             Duration::from_millis(FOLD_EVERY_MILLIS),
             |app| async move { beats::fold_waiting(&app).await },
         )),
-        tokio::spawn(everywhere(
+        background.spawn(everywhere(
             app.clone(),
             "turned",
             Duration::from_secs(TURNED_EVERY_SECONDS),
@@ -161,17 +165,17 @@ pub fn start(app: &App) -> Vec<tokio::task::JoinHandle<()>> {
             Duration::from_millis(TELL_EVERY_MILLIS),
             |app| async move { beats::tell_lanes(&app).await },
         )),
-        tokio::spawn(everywhere(app.clone(), "settler", second, |app| async move {
+        background.spawn(everywhere(app.clone(), "settler", second, |app| async move {
             let permit = clusters::reconciler(edge::now())?;
             Ok(app.store.settle_numbers(&permit).await?)
         })),
-        tokio::spawn(again(
+        background.spawn(again(
             app.clone(),
             "packer",
             Duration::from_secs(SWEEP_EVERY_SECONDS),
             |app| async move { packing::pack(&app).await },
         )),
-        tokio::spawn(again(
+        background.spawn(again(
             app.clone(),
             "projector",
             Duration::from_millis(PROJECT_PAUSE_MILLIS),

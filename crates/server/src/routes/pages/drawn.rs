@@ -1,5 +1,6 @@
 //! Pages that are the same for everybody: drawn and compressed at most once a second however many ask, and sent
-//! from memory. Whoever has the newest already is told so.
+//! from memory. While people look, nobody waits for a drawing: who comes first in a second is sent the page of the one before,
+//! and it is drawn anew behind them. Whoever has the newest already is told so.
 
 use std::{
     collections::HashMap,
@@ -18,6 +19,8 @@ use crate::error::ApiError;
 
 /// Pages kept at most: a few paths in a few themes.
 const PAGES_MAX: usize = 64;
+/// A page is sent while the next is drawn, up to this age in seconds; for an older one the drawing is waited for.
+const OLD_SECONDS: u64 = 2;
 
 /// One page as it is sent.
 struct Page {
@@ -27,21 +30,46 @@ struct Page {
     brotli: bytes::Bytes,
 }
 
-/// Where one page is kept; whoever draws it holds it.
-type Place = Arc<AsyncMutex<Option<Arc<Page>>>>;
+/// Where one page is kept.
+#[derive(Default)]
+struct Place {
+    kept: Mutex<Option<Arc<Page>>>,
+    /// Held by whoever draws it.
+    turn: AsyncMutex<()>,
+}
+
+impl Place {
+    fn kept(&self) -> Option<Arc<Page>> {
+        self.kept.lock().unwrap_or_else(|e| e.into_inner()).clone()
+    }
+
+    /// Draws it, unless somebody has done so for this second.
+    async fn draw(
+        &self,
+        now: UnixSeconds,
+        drawing: impl Future<Output = Result<String, ApiError>>,
+    ) -> Result<Arc<Page>, ApiError> {
+        if let Some(page) = self.kept().filter(|page| page.at >= now) {
+            return Ok(page);
+        }
+        let page = Arc::new(compressed(drawing.await?, now));
+        *self.kept.lock().unwrap_or_else(|e| e.into_inner()) = Some(page.clone());
+        Ok(page)
+    }
+}
 
 /// The pages by what tells them apart.
 #[derive(Default)]
-pub struct Drawn(Mutex<HashMap<String, Place>>);
+pub struct Drawn(Mutex<HashMap<String, Arc<Place>>>);
 
 impl Drawn {
-    /// Sends the page `which`, drawing it with `draw` if what is kept is older than this second.
+    /// Sends the page `which`; `drawing` makes it anew where what is kept is older than this second.
     pub async fn send(
         &self,
         which: String,
         now: UnixSeconds,
         headers: &HeaderMap,
-        draw: impl AsyncFnOnce() -> Result<String, ApiError>,
+        drawing: impl Future<Output = Result<String, ApiError>> + Send + 'static,
     ) -> Result<Response, ApiError> {
         let place = {
             let mut pages = self.0.lock().unwrap_or_else(|e| e.into_inner());
@@ -50,16 +78,22 @@ impl Drawn {
             }
             pages.entry(which).or_default().clone()
         };
-        let mut kept = place.lock().await;
-        let page = match kept.as_ref().filter(|page| page.at >= now) {
-            Some(page) => page.clone(),
-            None => {
-                let page = Arc::new(compressed(draw().await?, now));
-                *kept = Some(page.clone());
+        let page = match place.kept() {
+            Some(page) if page.at >= now => page,
+            Some(page) if now.since(page.at) <= OLD_SECONDS => {
+                tokio::spawn(async move {
+                    // Somebody draws it already. What goes wrong here whoever waits for the next drawing is told.
+                    if let Ok(_turn) = place.turn.try_lock() {
+                        let _ = place.draw(now, drawing).await;
+                    }
+                });
                 page
             }
+            _ => {
+                let _turn = place.turn.lock().await;
+                place.draw(now, drawing).await?
+            }
         };
-        drop(kept);
         Ok(answer(&page, headers))
     }
 }
@@ -100,28 +134,65 @@ mod tests {
 
     use super::*;
 
-    #[tokio::test]
-    async fn a_page_is_drawn_once_a_second_and_sent_as_it_is_taken() {
-        let (drawn, draws) = (Drawn::default(), AtomicU32::new(0));
-        let get = async |now: u64, headers: &[(header::HeaderName, &str)]| {
+    /// A page of a network, how often it was drawn, and whoever looks at it.
+    struct Front {
+        drawn: Drawn,
+        draws: Arc<AtomicU32>,
+    }
+
+    impl Front {
+        fn new() -> Self {
+            Self { drawn: Drawn::default(), draws: Arc::default() }
+        }
+        fn draws(&self) -> u32 {
+            self.draws.load(Ordering::Relaxed)
+        }
+        async fn get(&self, now: u64, headers: &[(header::HeaderName, &str)]) -> Response {
             let headers: HeaderMap =
                 headers.iter().map(|(name, value)| (name.clone(), value.parse().unwrap())).collect();
-            let draw = async || {
+            let draws = Arc::clone(&self.draws);
+            let drawing = async move {
                 let n = draws.fetch_add(1, Ordering::Relaxed);
                 Ok(format!("page {n} {}", "all the same ".repeat(50)))
             };
-            drawn.send("/".into(), UnixSeconds(now), &headers, draw).await.unwrap()
-        };
-        let first = get(10, &[]).await;
+            self.drawn.send("/".into(), UnixSeconds(now), &headers, drawing).await.unwrap()
+        }
+        /// The number of the page that is sent.
+        async fn number(&self, now: u64) -> String {
+            let body = axum::body::to_bytes(self.get(now, &[]).await.into_body(), 1 << 20).await.unwrap();
+            String::from_utf8_lossy(&body).split(' ').nth(1).unwrap().to_owned()
+        }
+    }
+
+    #[tokio::test]
+    async fn a_page_is_drawn_once_a_second_and_sent_as_it_is_taken() {
+        let front = Front::new();
+        let first = front.get(10, &[]).await;
         let tag = first.headers()[header::ETAG].to_str().unwrap().to_owned();
         assert_eq!((first.status(), first.headers().get(header::CONTENT_ENCODING)), (StatusCode::OK, None));
-        let same = get(10, &[(header::IF_NONE_MATCH, &tag), (header::ACCEPT_ENCODING, "br")]).await;
+        let same = front.get(10, &[(header::IF_NONE_MATCH, &tag), (header::ACCEPT_ENCODING, "br")]).await;
         assert_eq!(same.status(), StatusCode::NOT_MODIFIED);
-        let small = get(10, &[(header::ACCEPT_ENCODING, "br")]).await;
+        let small = front.get(10, &[(header::ACCEPT_ENCODING, "br")]).await;
         assert_eq!(small.headers()[header::CONTENT_ENCODING], "br");
-        assert_eq!(draws.load(Ordering::Relaxed), 1);
-        let next = get(11, &[(header::IF_NONE_MATCH, &tag)]).await;
+        assert_eq!(front.draws(), 1);
+        let next = front.get(10 + OLD_SECONDS + 1, &[(header::IF_NONE_MATCH, &tag)]).await;
         assert_eq!(next.status(), StatusCode::OK, "another second, another page");
-        assert_eq!(draws.load(Ordering::Relaxed), 2);
+        assert_eq!(front.draws(), 2);
+    }
+
+    #[tokio::test]
+    async fn while_people_look_nobody_waits_for_a_drawing_and_each_second_has_one() {
+        let front = Front::new();
+        assert_eq!(front.number(10).await, "0");
+        // Two come at the beginning of a second: both are sent the last, and it is drawn once.
+        assert_eq!((front.number(11).await.as_str(), front.number(11).await.as_str()), ("0", "0"));
+        while front.draws() < 2 {
+            tokio::task::yield_now().await;
+        }
+        tokio::task::yield_now().await;
+        assert_eq!(front.number(11).await, "1");
+        assert_eq!(front.draws(), 2);
+        // Whoever comes after a while sees what is.
+        assert_eq!(front.number(12 + OLD_SECONDS).await, "2");
     }
 }

@@ -23,8 +23,8 @@ pub async fn show(ctx: Ctx<e::ExplorerPage>) -> Result<Response, ApiError> {
     }
     // What everybody sees who comes from outside: only the theme tells one visitor's page from another's.
     let which = format!("/ {:?}", chrome(&ctx).theme);
-    let app = ctx.app.clone();
-    app.drawn.send(which, ctx.now, &ctx.head.headers, async || drawn(&ctx).await).await
+    let (app, now, headers) = (ctx.app.clone(), ctx.now, ctx.head.headers.clone());
+    app.drawn.send(which, now, &headers, async move { drawn(&ctx).await }).await
 }
 
 async fn drawn(ctx: &Ctx<e::ExplorerPage>) -> Result<String, ApiError> {
