@@ -55,7 +55,10 @@ pub fn run(args: &[String]) -> Result<ExitCode> {
         GROUPS.iter().filter(|g| only.is_empty() || only.iter().any(|n| n == g.name)).collect();
     let rows = match chosen.len() {
         1 => walk(&chosen, |group| here(group, &root)),
-        _ => in_lanes(&chosen, |group| here(group, &root), |group| beside(group, &root)),
+        _ => {
+            let program = Twin::new()?;
+            in_lanes(&chosen, |group| here(group, &root), |group| beside(&program, group, &root))
+        }
     };
     match report {
         Some(file) => {
@@ -108,11 +111,29 @@ fn here(group: &Group, root: &Path) -> Result<bool> {
     held
 }
 
+/// A copy of this program, for as long as it is wanted: the build replaces the file that this one was started from.
+struct Twin(PathBuf);
+
+impl Twin {
+    fn new() -> Result<Self> {
+        let program = std::env::current_exe().context("cannot tell where this program is")?;
+        let twin = Self(std::env::temp_dir().join(format!("gangline-xtask-{}", std::process::id())));
+        fs::copy(&program, &twin.0)
+            .with_context(|| format!("cannot copy {} to {}", program.display(), twin.0.display()))?;
+        Ok(twin)
+    }
+}
+
+impl Drop for Twin {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.0);
+    }
+}
+
 /// Runs a group in a process of its own, each line that it prints with its name before it.
-fn beside(group: &Group, root: &Path) -> Result<bool> {
+fn beside(program: &Twin, group: &Group, root: &Path) -> Result<bool> {
     let report = std::env::temp_dir().join(format!("gangline-{}-{}.json", group.name, std::process::id()));
-    let program = std::env::current_exe().context("cannot tell where this program is")?;
-    let mut command = Command::new(program);
+    let mut command = Command::new(&program.0);
     command.args(["test", "--only", group.name, "--report"]).arg(&report).current_dir(root);
     let status = told_apart(command, group.name)?;
     let text = fs::read_to_string(&report).with_context(|| format!("it ended without a word ({status})"))?;

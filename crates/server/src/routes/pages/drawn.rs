@@ -21,6 +21,8 @@ use crate::error::ApiError;
 const PAGES_MAX: usize = 64;
 /// A page is sent while the next is drawn, up to this age in seconds; for an older one the drawing is waited for.
 const OLD_SECONDS: u64 = 2;
+/// Where a drawing that somebody began takes longer, the last page is sent up to this age in seconds.
+const SLOW_SECONDS: u64 = 10;
 
 /// One page as it is sent.
 struct Page {
@@ -41,6 +43,10 @@ struct Place {
 impl Place {
     fn kept(&self) -> Option<Arc<Page>> {
         self.kept.lock().unwrap_or_else(|e| e.into_inner()).clone()
+    }
+
+    fn is_being_drawn(&self) -> bool {
+        self.turn.try_lock().is_err()
     }
 
     /// Draws it, unless somebody has done so for this second.
@@ -80,7 +86,9 @@ impl Drawn {
         };
         let page = match place.kept() {
             Some(page) if page.at >= now => page,
-            Some(page) if now.since(page.at) <= OLD_SECONDS => {
+            Some(page)
+                if now.since(page.at) <= if place.is_being_drawn() { SLOW_SECONDS } else { OLD_SECONDS } =>
+            {
                 tokio::spawn(async move {
                     // Somebody draws it already. What goes wrong here whoever waits for the next drawing is told.
                     if let Ok(_turn) = place.turn.try_lock() {
@@ -194,5 +202,13 @@ mod tests {
         assert_eq!(front.draws(), 2);
         // Whoever comes after a while sees what is.
         assert_eq!(front.number(12 + OLD_SECONDS).await, "2");
+        // And while the books are slow, what was: for some seconds.
+        let place = front.drawn.0.lock().unwrap()["/"].clone();
+        let turn = place.turn.lock().await;
+        assert_eq!(front.number(12 + OLD_SECONDS + SLOW_SECONDS).await, "2");
+        let mut late = std::pin::pin!(front.number(13 + OLD_SECONDS + SLOW_SECONDS));
+        assert!(futures_util::poll!(&mut late).is_pending());
+        drop(turn);
+        assert_eq!(late.await, "3");
     }
 }
