@@ -15,7 +15,7 @@ pub enum Lane {
     /// By itself, before all that run side by side: it builds, or answers at once.
     Alone,
     /// After those, one after another with the others of its lane, beside the other lane: most groups wait for a
-    /// program, a browser or a clock half of their time.
+    /// program, a browser or a clock half of their time. All that use containers and Ray are in this one.
     Left,
     /// The other lane.
     Right,
@@ -113,7 +113,7 @@ pub const GROUPS: &[Group] = &[
     },
     Group {
         name: "faults",
-        lane: Lane::Right,
+        lane: Lane::Left,
         checks: "that a worker killed under a renter's job costs nobody",
         run: faulty,
     },
@@ -131,13 +131,13 @@ pub const GROUPS: &[Group] = &[
     },
     Group {
         name: "fuzz",
-        lane: Lane::Left,
+        lane: Lane::Right,
         checks: "what comes from outside, with made-up bytes, for a minute",
         run: fuzz::brief,
     },
     Group {
         name: "demo",
-        lane: Lane::Right,
+        lane: Lane::Left,
         checks: "the whole network on this machine, with Ray",
         run: demo,
     },
