@@ -5,7 +5,7 @@ use anyhow::{Context, Result, bail};
 use std::io::{self, BufRead, BufReader, IsTerminal, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
-use std::sync::mpsc::{self, Receiver, Sender};
+use std::sync::mpsc::{self, Sender};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -72,71 +72,65 @@ fn read_tests(
     err: impl Write + Send + 'static,
 ) -> Result<()> {
     let shown = shown(&command);
-    let mut command = bounded(command, minutes);
-    command.stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut child = command.spawn().with_context(|| format!("cannot start `{shown}`"))?;
     let failures = Arc::new(Mutex::new(Failures::default()));
-    let (done, ends) = mpsc::channel();
-    if let Some(printed) = child.stdout.take() {
-        echo(printed, out, Arc::clone(&failures), done.clone());
-    }
-    if let Some(printed) = child.stderr.take() {
-        echo(printed, err, Arc::clone(&failures), done.clone());
-    }
-    drop(done);
-    let status = child.wait().with_context(|| format!("cannot wait for `{shown}`"))?;
-    last_words(&ends);
+    let (to_out, to_err) = (reading(out, &failures), reading(err, &failures));
+    let status = piped(bounded(command, minutes), to_out, to_err)?;
     let failures = failures.lock().map(|failures| failures.to_string()).unwrap_or_default();
     if status.success() { Ok(()) } else { bail!("{}: {failures}", ended(&shown, status, minutes)) }
 }
 
+/// Hands each line on as it came, and reads it.
+fn reading(
+    mut to: impl Write + Send + 'static,
+    failures: &Arc<Mutex<Failures>>,
+) -> impl FnMut(&[u8]) + Send + 'static {
+    let failures = Arc::clone(failures);
+    move |line| {
+        let _ = to.write_all(line);
+        if let Ok(mut failures) = failures.lock() {
+            failures.line(String::from_utf8_lossy(line).trim_end_matches(['\r', '\n']));
+        }
+    }
+}
+
 /// Runs `command` to its end; every line that it prints comes out here, behind `name`.
 pub fn told_apart(mut command: Command, name: &'static str) -> Result<ExitStatus> {
+    command.stdin(Stdio::null());
+    let told = move |line: &[u8]| println!("{name:<9} | {}", String::from_utf8_lossy(line).trim_end());
+    piped(command, told, told)
+}
+
+/// Runs `command` to its end and gives each line that it prints, with its end, to `out` or `err` as it comes.
+fn piped(
+    mut command: Command,
+    out: impl FnMut(&[u8]) + Send + 'static,
+    err: impl FnMut(&[u8]) + Send + 'static,
+) -> Result<ExitStatus> {
     let shown = shown(&command);
-    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().with_context(|| format!("cannot start `{shown}`"))?;
     let (done, ends) = mpsc::channel();
-    let printed: [Option<Box<dyn Read + Send>>; 2] = [
-        child.stdout.take().map(|stdout| Box::new(stdout) as _),
-        child.stderr.take().map(|stderr| Box::new(stderr) as _),
-    ];
-    for printed in printed.into_iter().flatten() {
-        lines(printed, done.clone(), move |line| println!("{name:<9} | {}", String::from_utf8_lossy(line)));
+    if let Some(printed) = child.stdout.take() {
+        lines(printed, done.clone(), out);
+    }
+    if let Some(printed) = child.stderr.take() {
+        lines(printed, done.clone(), err);
     }
     drop(done);
     let status = child.wait().with_context(|| format!("cannot wait for `{shown}`"))?;
-    last_words(&ends);
-    Ok(status)
-}
-
-/// What tests left running may hold the other ends of both for good.
-fn last_words(ends: &Receiver<()>) {
+    // What tests left running may hold the other ends for good.
     for _ in 0..2 {
         let _ = ends.recv_timeout(LAST_WORDS);
     }
+    Ok(status)
 }
 
-/// Hands on what is printed as it comes, and reads it, on a thread of its own that says when nothing more will come.
-fn echo(
-    from: impl Read + Send + 'static,
-    mut to: impl Write + Send + 'static,
-    failures: Arc<Mutex<Failures>>,
-    done: Sender<()>,
-) {
-    lines(from, done, move |line| {
-        let _ = to.write_all(&[line, b"\n"].concat());
-        if let Ok(mut failures) = failures.lock() {
-            failures.line(&String::from_utf8_lossy(line));
-        }
-    });
-}
-
-/// Gives each line to `each` as it comes, without its end, on a thread of its own that says when nothing more will come.
+/// Gives each line to `each` as it comes, on a thread of its own that says when nothing more will come.
 fn lines(from: impl Read + Send + 'static, done: Sender<()>, mut each: impl FnMut(&[u8]) + Send + 'static) {
     std::thread::spawn(move || {
         let (mut from, mut line) = (BufReader::new(from), Vec::new());
         while from.read_until(b'\n', &mut line).is_ok_and(|read| read > 0) {
-            each(line.trim_ascii_end());
+            each(&line);
             line.clear();
         }
         let _ = done.send(());

@@ -5,7 +5,7 @@ use crate::process::find;
 use crate::workspace;
 use anyhow::{Context, Result, bail};
 use std::collections::BTreeSet;
-use std::fs::{self, File};
+use std::fs;
 use std::io::{BufRead, BufReader, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -43,9 +43,7 @@ pub fn ensure() -> Result<PathBuf> {
     // Two commands started side by side make it once: the second waits here.
     let mut lock_path = home.clone().into_os_string();
     lock_path.push(".lock");
-    let lock_path = PathBuf::from(lock_path);
-    let lock = File::create(&lock_path).with_context(|| format!("cannot open {}", lock_path.display()))?;
-    lock.lock().with_context(|| format!("cannot lock {}", lock_path.display()))?;
+    let _alone = workspace::lock(Path::new(&lock_path))?;
     if is_complete(&home) {
         return Ok(home);
     }

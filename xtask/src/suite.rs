@@ -82,7 +82,7 @@ fn parse(args: &[String]) -> Result<Request> {
         };
         let mut value = || value.or_else(|| args.next().map(String::as_str)).unwrap_or_default();
         match option {
-            "--list" => return Ok(Request::List),
+            "--list" if arg == option => return Ok(Request::List),
             "--only" => {
                 let name = value();
                 if !GROUPS.iter().any(|group| group.name == name) {
@@ -326,7 +326,9 @@ mod tests {
         assert_eq!(parse("--only fmt --only=tidy").unwrap(), run(&["fmt", "tidy"], None));
         assert_eq!(parse("--report=f --only fmt").unwrap(), run(&["fmt"], Some("f")));
         assert_eq!(parse("--list").unwrap(), Request::List);
-        for refused in ["--only", "--only nothing", "fmt", "--onlyfmt", "--only=", "--report", "--report="] {
+        for refused in
+            ["--only", "--only nothing", "fmt", "--onlyfmt", "--only=", "--report", "--report=", "--list=x"]
+        {
             assert!(parse(refused).is_err(), "{refused}");
         }
     }

@@ -30,10 +30,14 @@ pub fn cache() -> Result<PathBuf> {
 pub fn one_at_a_time() -> Result<File> {
     let folder = cache()?;
     fs::create_dir_all(&folder).with_context(|| format!("cannot make folder {}", folder.display()))?;
-    let path = folder.join("tools.lock");
-    let lock = File::create(&path).with_context(|| format!("cannot open {}", path.display()))?;
-    lock.lock().with_context(|| format!("cannot lock {}", path.display()))?;
-    Ok(lock)
+    lock(&folder.join("tools.lock"))
+}
+
+/// Waits for a file that one process holds at a time; held until the value is dropped.
+pub fn lock(path: &Path) -> Result<File> {
+    let file = File::create(path).with_context(|| format!("cannot open {}", path.display()))?;
+    file.lock().with_context(|| format!("cannot lock {}", path.display()))?;
+    Ok(file)
 }
 
 /// This machine's kind, as Rust calls it.

@@ -37,16 +37,12 @@ struct Page {
 struct Place {
     kept: Mutex<Option<Arc<Page>>>,
     /// Held by whoever draws it.
-    turn: AsyncMutex<()>,
+    turn: Arc<AsyncMutex<()>>,
 }
 
 impl Place {
     fn kept(&self) -> Option<Arc<Page>> {
         self.kept.lock().unwrap_or_else(|e| e.into_inner()).clone()
-    }
-
-    fn is_being_drawn(&self) -> bool {
-        self.turn.try_lock().is_err()
     }
 
     /// Draws it, unless somebody has done so for this second.
@@ -86,20 +82,26 @@ impl Drawn {
         };
         let page = match place.kept() {
             Some(page) if page.at >= now => page,
-            Some(page)
-                if now.since(page.at) <= if place.is_being_drawn() { SLOW_SECONDS } else { OLD_SECONDS } =>
-            {
-                tokio::spawn(async move {
-                    // Somebody draws it already. What goes wrong here whoever waits for the next drawing is told.
-                    if let Ok(_turn) = place.turn.try_lock() {
-                        let _ = place.draw(now, drawing).await;
+            kept => {
+                let turn = Arc::clone(&place.turn).try_lock_owned();
+                let at_most = if turn.is_ok() { OLD_SECONDS } else { SLOW_SECONDS };
+                match (kept.filter(|page| now.since(page.at) <= at_most), turn) {
+                    (Some(page), Ok(turn)) => {
+                        tokio::spawn(async move {
+                            // What goes wrong here, whoever waits for the next drawing is told.
+                            let _ = place.draw(now, drawing).await;
+                            drop(turn);
+                        });
+                        page
                     }
-                });
-                page
-            }
-            _ => {
-                let _turn = place.turn.lock().await;
-                place.draw(now, drawing).await?
+                    // Somebody draws it already.
+                    (Some(page), Err(_)) => page,
+                    (None, Ok(_turn)) => place.draw(now, drawing).await?,
+                    (None, Err(_)) => {
+                        let _turn = place.turn.lock().await;
+                        place.draw(now, drawing).await?
+                    }
+                }
             }
         };
         Ok(answer(&page, headers))
