@@ -303,9 +303,12 @@ impl Shared {
         bucket.take(what.quota(), now).map_err(|seconds| Refusal::TooMany { seconds })
     }
 
-    /// Verifies a signature, together with those of others where many come at once. None if it is not good.
-    pub async fn verify(&self, signed: Signed) -> Option<Good> {
-        self.signatures.ask(signed, || |all| async { verify_together(all) }).await.flatten()
+    /// Verifies signatures, together with those of others where many come at once: none for each that is not good, in
+    /// their order.
+    pub async fn verify_each(&self, signed: Vec<Signed>) -> Vec<Option<Good>> {
+        let count = signed.len();
+        let verified = self.signatures.ask_all(signed, || |all| async { verify_together(all) }).await;
+        verified.unwrap_or_else(|| (0..count).map(|_| None).collect())
     }
 
     /// Whether a write would be durable now. Tried at most once a second however many ask: anybody may.

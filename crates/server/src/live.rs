@@ -61,6 +61,26 @@ struct Inner {
     held: HashMap<Ended, HashMap<u64, CancellationToken>>,
 }
 
+impl Inner {
+    /// Whether one of these has ended since. One end too many is felt rather than one too few.
+    fn has_ended(&self, since: Moment, under: &[Ended]) -> bool {
+        let forgotten = self.ends - self.recent.len() as u64 > since.0;
+        forgotten || self.recent.iter().any(|(number, ended)| *number > since.0 && under.contains(ended))
+    }
+}
+
+/// What somebody is under.
+fn under(who: &Principal) -> impl Iterator<Item = Ended> {
+    [
+        who.key().map(Ended::Key),
+        who.session().map(Ended::Session),
+        who.account().map(Ended::Account),
+        who.machine().map(Ended::Machine),
+    ]
+    .into_iter()
+    .flatten()
+}
+
 impl Lives {
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
@@ -74,23 +94,13 @@ impl Lives {
     /// Holds something open under `who`, who was looked up after `since`. It is over already if one of those it
     /// is under ended in between.
     pub fn hold(&self, since: Moment, who: &Principal) -> Live {
-        let under: Vec<Ended> = [
-            who.key().map(Ended::Key),
-            who.session().map(Ended::Session),
-            who.account().map(Ended::Account),
-            who.machine().map(Ended::Machine),
-        ]
-        .into_iter()
-        .flatten()
-        .collect();
+        let under: Vec<Ended> = under(who).collect();
         let over = CancellationToken::new();
         if under.is_empty() {
             return Live(Arc::new(Held { over, registered: None }));
         }
         let mut inner = self.lock();
-        let forgotten = inner.ends - inner.recent.len() as u64 > since.0;
-        if forgotten || inner.recent.iter().any(|(number, ended)| *number > since.0 && under.contains(ended))
-        {
+        if inner.has_ended(since, &under) {
             over.cancel();
         }
         inner.holders += 1;
@@ -100,6 +110,12 @@ impl Lives {
         }
         drop(inner);
         Live(Arc::new(Held { over, registered: Some((self.clone(), holder, under)) }))
+    }
+
+    /// Whether one of those that `who` is under, who was looked up after `since`, has ended: for what is done in one go and
+    /// holds nothing open.
+    pub fn have_ended(&self, since: Moment, who: &Principal) -> bool {
+        self.lock().has_ended(since, &under(who).collect::<Vec<_>>())
     }
 
     /// Ends all that is open under `ended`; how many that were.
@@ -290,6 +306,8 @@ mod tests {
         lives.end(one(1));
         assert!(lives.hold(before, person(1).principal()).is_over());
         assert!(!lives.hold(before, person(2).principal()).is_over());
+        assert!(lives.have_ended(before, person(1).principal()));
+        assert!(!lives.have_ended(before, person(2).principal()));
         assert!(!lives.hold(lives.moment(), person(1).principal()).is_over(), "an end counts once");
         // More ends than are remembered: better one request too many is asked again than one too few.
         (0..=RECENT).for_each(|_| assert_eq!(lives.end(one(3)), 0));

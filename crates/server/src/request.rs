@@ -20,6 +20,7 @@ use gangline_guard::{
     policy::Resource,
     secret::Secret,
 };
+use gangline_store::onward;
 use gangline_types::{KeyId, Label, SessionId, UnixSeconds};
 use gangline_wire::{
     Credential, Endpoint, Media, PublicKey, Spec,
@@ -329,25 +330,55 @@ fn claim(headers: &HeaderMap) -> Result<Claimed, ApiError> {
     Ok(Claimed::parse(received).map_err(Refusal::BadSignature)?)
 }
 
-/// Verifies that an enrolled key has signed for these parts, together with what others ask at the same time.
-pub(crate) async fn signed_head(
+/// A request's head that an enrolled key is said to have signed.
+pub(crate) struct Head<'a> {
+    /// What is said of the signature.
+    pub(crate) claimed: Claimed,
+    /// What it is over.
+    pub(crate) parts: RequestParts<'a>,
+    /// As what it counts, once it is verified.
+    pub(crate) counted: Counted,
+    /// Filled in as far as the asker is established.
+    pub(crate) shown: &'a mut Shown,
+}
+
+/// Verifies of each of these heads that an enrolled key has signed it, together with what others ask at the same time.
+pub(crate) async fn signed_heads(
     app: &App,
-    claimed: Claimed,
-    parts: RequestParts<'_>,
-    counted: Counted,
+    heads: Vec<Head<'_>>,
     now: UnixSeconds,
-    shown: &mut Shown,
-) -> Result<HeadVerified, ApiError> {
-    let key = claimed.key;
-    shown.key = Some(key);
+) -> Vec<Result<HeadVerified, ApiError>> {
     let freezes = app.noticer.freezes().current();
-    let record = app.store.key(key).await?;
-    let good = app.verify(signature(&claimed, record.as_ref(), parts)?).await;
-    let good = good.ok_or(Refusal::BadSignature(SigError::Signature))?;
-    let verified = signed_by(claimed, record.as_ref(), parts, now, &freezes, Some(&good))?;
-    shown.asker = Asker::Key(key);
-    app.count(counted, shown.asker)?;
-    Ok(verified)
+    let mut keys = Vec::with_capacity(heads.len());
+    let heads: Vec<_> = heads
+        .into_iter()
+        .inspect(|head| keys.push(head.claimed.key))
+        .map(|head| {
+            head.shown.key = Some(head.claimed.key);
+            head
+        })
+        .collect();
+    let records = app.store.each_key(keys).await;
+    let found = heads.into_iter().zip(records).map(|(head, record)| {
+        let record = record?;
+        let signed = signature(&head.claimed, record.as_ref(), head.parts)?;
+        Ok(((head, record), signed))
+    });
+    onward(found.collect(), async |found: Vec<_>| {
+        let (heads, signed): (Vec<_>, Vec<_>) = found.into_iter().unzip();
+        let good = app.verify_each(signed).await;
+        let verified = heads.into_iter().zip(good).map(|((head, record), good)| {
+            let Head { claimed, parts, counted, shown } = head;
+            let key = claimed.key;
+            let good = good.ok_or(Refusal::BadSignature(SigError::Signature))?;
+            let verified = signed_by(claimed, record.as_ref(), parts, now, &freezes, Some(&good))?;
+            shown.asker = Asker::Key(key);
+            app.count(counted, shown.asker)?;
+            Ok(verified)
+        });
+        verified.collect()
+    })
+    .await
 }
 
 /// Takes a request apart. `shown` is filled in as far as the asker is established, also where the result
@@ -427,7 +458,8 @@ pub async fn receive<E: Endpoint>(
         Credential::Key => {
             let claimed = claim(&parts.headers)?;
             let counted = if spec.media == Media::Stream { Counted::Ray } else { Counted::Signed };
-            Before::Signed(signed_head(app, claimed, signed_parts, counted, now, shown).await?)
+            let head = Head { claimed, parts: signed_parts, counted, shown: &mut *shown };
+            Before::Signed(signed_heads(app, vec![head], now).await.remove(0)?)
         }
     };
 

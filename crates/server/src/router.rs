@@ -219,7 +219,7 @@ pub(crate) fn note(
     spec: &Spec,
     peer: SocketAddr,
     shown: &Shown,
-    request: String,
+    request: impl FnOnce() -> String,
     result: &Result<(), ApiError>,
 ) {
     let outcome = outcome(spec, result.as_ref().err());
@@ -227,7 +227,7 @@ pub(crate) fn note(
     let status = match result {
         Ok(()) => StatusCode::OK,
         Err(error) => {
-            write_down(app, spec, peer, shown, request, || None, error);
+            write_down(app, spec, peer, shown, request(), || None, error);
             error.status()
         }
     };

@@ -34,7 +34,9 @@ use crate::{
     outlets::{OutletError, Outlets},
     people::{Provider, breached::Breached, factors, passkey::Passkeys, password::Passwords},
     refusals::Recorder,
-    router, secrets,
+    router,
+    routes::pages::draw_ahead,
+    secrets,
     tls::{self, TlsError},
     tunnel::Link,
     witnesses::Witnesses,
@@ -45,6 +47,9 @@ const OPERATOR_LINK_SECONDS: u64 = 24 * 3600;
 
 /// How long offers are gathered before the first request is answered.
 const FOLLOWED_AT_START: Duration = Duration::from_secs(2);
+
+/// How often the front page is drawn while large files are looked through.
+const DRAWN_EVERY: Duration = Duration::from_secs(1);
 
 /// Why a server did not start.
 #[derive(Debug, thiserror::Error)]
@@ -423,10 +428,7 @@ pub async fn serve_beside(config: Config, background: &Handle) -> Result<Running
     jobs.extend(app.provider.clone().map(|p| tokio::spawn(p.keep_known(app.stop.clone()))));
     jobs.extend(certificate.keeper);
     let (tls, http) = (certificate.tls, certificate.http);
-    let checking = tokio::spawn({
-        let store = app.store.clone();
-        async move { store.check_rest().await }
-    });
+    let checking = tokio::spawn(check_rest(app.clone()));
     let (beat_udp, beat_http) = (app.lanes.intake.udp, app.lanes.intake.http);
     Ok(Running {
         address,
@@ -507,6 +509,25 @@ async fn certificate(
             };
             Ok(Certificate { tls, http, keeper: Some(tokio::spawn(authority.keep(stop.clone()))) })
         }
+    }
+}
+
+/// Looks large files through, which makes everything slow that reads them: the front page is drawn before, and kept drawn
+/// meanwhile, so that no visitor waits for it.
+async fn check_rest(app: App) -> Result<(), StoreError> {
+    if !app.store.has_rest().await {
+        return Ok(());
+    }
+    draw_ahead(&app).await;
+    let drawing = async {
+        loop {
+            tokio::time::sleep(DRAWN_EVERY).await;
+            draw_ahead(&app).await;
+        }
+    };
+    tokio::select! {
+        checked = app.store.check_rest() => checked,
+        () = drawing => Ok(()),
     }
 }
 

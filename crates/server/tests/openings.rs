@@ -284,3 +284,54 @@ async fn who_has_no_lane_of_this_network_gets_no_answer() {
     assert!(matches!(answer.outcome, OpeningOutcome::Opened { .. }));
     net.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_many_who_ask_at_once_each_gets_its_own_answer() {
+    let net = Net::start().await;
+    let ada = net.invite("supplier", "Ada").await;
+    let stranger = net::new_key();
+    let (mut machines, starts) = (Vec::new(), now().minute());
+    for _ in 0..12 {
+        let (key, gpu) = net.machine(&ada, "llvmpipe", AdapterKind::Software).await;
+        let lane = Beating::open(&net, &key, gpu, 10).await;
+        machines.push((key, gpu, Asker::under(&net, &lane.grant).await, chain()));
+    }
+    let gpus: Vec<GpuId> = machines.iter().map(|(_, gpu, ..)| *gpu).collect();
+    // Every third is refused, each of those at another step, between others that are not.
+    let is_refused = |n: usize| n % 3 == 1;
+    let openings = machines.iter().enumerate().map(|(n, (key, gpu, asker, chain))| {
+        let mut request = net::beating::request(key, &[*gpu], chain, starts);
+        match n {
+            1 => asker.sign(&stranger, request),
+            4 => asker.sign(key, net::beating::request(key, &[gpus[0]], chain, starts)),
+            7 => {
+                request.chains[0].tip = machines[0].3.tip();
+                asker.sign(key, request)
+            }
+            10 => Opening::sign(request, "example.org", number(), now(), key).unwrap(),
+            _ => asker.sign(key, request),
+        }
+    });
+    let datagrams: Vec<_> =
+        openings.zip(&machines).map(|(opening, (.., asker, _))| seal(&opening, &asker.lane)).collect();
+    for ((.., asker, _), datagram) in machines.iter().zip(&datagrams) {
+        asker.socket.send(datagram).await.unwrap();
+    }
+    for (n, (key, gpu, asker, chain)) in machines.into_iter().enumerate() {
+        let answer = asker.hear(PATIENCE).await.unwrap_or_else(|| panic!("machine {n} has no answer"));
+        let OpeningOutcome::Opened { epoch, alias, key: beat_key, .. } = answer.outcome else {
+            assert!(is_refused(n) && answer.outcome == OpeningOutcome::AskByHttp, "{n}: {answer:?}");
+            continue;
+        };
+        assert!(!is_refused(n), "machine {n} opened an epoch");
+        // It is this machine's, for this GPU and this chain, and it beats under it.
+        let request = net::beating::request(&key, &[gpu], &chain, starts);
+        let by_http: EpochGrant = net.call(&key, "POST", "/api/v1/machine/beat-epoch", &request).await.json();
+        assert_eq!((by_http.epoch, by_http.alias), (epoch, alias), "{n}");
+        assert_eq!(by_http.beat_key().as_bytes(), beat_key.as_bytes(), "{n}");
+        let mut lane = Beating { grant: by_http, chain, count: 0 };
+        let beat = lane.beat(starts);
+        assert_eq!(lane.by_udp(net.beat_udp, &beat).await.outcome, Outcome::Durable, "{n}");
+    }
+    net.stop().await;
+}

@@ -167,6 +167,19 @@ async fn a_theme_is_remembered_and_leads_back_to_this_site_only() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_somebody_did_is_told_on_the_front_page_to_them_alone() {
+    let net = Net::start().await;
+    let (told, done) = ("The session is ended.", "__Host-gangline-done=session-ended");
+    for _ in 0..3 {
+        let theirs = Page::of(net.http.get(url(&net, "/")).header("cookie", done)).await;
+        assert!(theirs.text.contains(told), "not told: {}", theirs.text);
+        let others = net.get("/").await.text();
+        assert!(others.contains("<h1") && !others.contains(told), "told to others");
+    }
+    net.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_link_is_shown_opened_and_used_once() {
     let net = Net::start().await;
     let enter = link(&net, &[("role", "supplier"), ("name", "<i>Ada</i>")]).await;

@@ -5,17 +5,18 @@
 //! Knows nothing of what is asked.
 
 use std::{
+    collections::VecDeque,
     future::Future,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use tokio::sync::oneshot;
 
-/// Questions that wait, each with whom to tell.
-type Waiting<Q, A> = Vec<(Q, oneshot::Sender<A>)>;
+/// Questions that wait: those of one asker in their order, and whom to tell.
+type Asked<Q, A> = (Vec<Q>, oneshot::Sender<Vec<A>>);
 
 struct Queue<Q, A> {
-    waiting: Waiting<Q, A>,
+    waiting: VecDeque<Asked<Q, A>>,
     /// A task answers; it takes up what waits.
     working: bool,
 }
@@ -41,7 +42,7 @@ impl<Q, A> std::fmt::Debug for Group<Q, A> {
 impl<Q: Send + 'static, A: Send + 'static> Group<Q, A> {
     /// A group of which at most so many questions, at least one, are answered at once.
     pub fn of(most: usize) -> Self {
-        let queue = Queue { waiting: Vec::new(), working: false };
+        let queue = Queue { waiting: VecDeque::new(), working: false };
         Self { queue: Arc::new(Mutex::new(queue)), most: most.max(1) }
     }
 
@@ -57,10 +58,45 @@ impl<Q: Send + 'static, A: Send + 'static> Group<Q, A> {
         F: Fn(Vec<Q>) -> R + Send + 'static,
         R: Future<Output = Vec<A>> + Send,
     {
-        let (tell, told) = oneshot::channel();
+        self.ask_all(vec![question], together).await?.pop()
+    }
+
+    /// The same for several questions of one asker: an answer to each, in their order, or none if one of the groups that they
+    /// were answered in broke off.
+    pub async fn ask_all<M, F, R>(&self, questions: Vec<Q>, together: M) -> Option<Vec<A>>
+    where
+        M: FnOnce() -> F,
+        F: Fn(Vec<Q>) -> R + Send + 'static,
+        R: Future<Output = Vec<A>> + Send,
+    {
+        let count = questions.len();
+        let told = self.wait(questions, together);
+        let mut answers = Vec::with_capacity(count);
+        for told in told {
+            answers.append(&mut told.await.ok()?);
+        }
+        (answers.len() == count).then_some(answers)
+    }
+
+    /// Lets questions wait, as many together as are answered at once, and sees to it that somebody answers.
+    fn wait<M, F, R>(&self, mut questions: Vec<Q>, together: M) -> Vec<oneshot::Receiver<Vec<A>>>
+    where
+        M: FnOnce() -> F,
+        F: Fn(Vec<Q>) -> R + Send + 'static,
+        R: Future<Output = Vec<A>> + Send,
+    {
+        let mut told = Vec::with_capacity(questions.len().div_ceil(self.most));
+        if questions.is_empty() {
+            return told;
+        }
         let idle = {
             let mut queue = self.queue();
-            queue.waiting.push((question, tell));
+            while !questions.is_empty() {
+                let rest = questions.split_off(questions.len().min(self.most));
+                let (tell, answer) = oneshot::channel();
+                queue.waiting.push_back((std::mem::replace(&mut questions, rest), tell));
+                told.push(answer);
+            }
             !std::mem::replace(&mut queue.working, true)
         };
         if idle {
@@ -70,30 +106,39 @@ impl<Q: Send + 'static, A: Send + 'static> Group<Q, A> {
                     // Whoever is about to ask the same does so first: groups are as large as they can be without waiting.
                     tokio::task::yield_now().await;
                     let Some((questions, tells)) = work.next() else { break };
-                    let answers = together(questions).await;
-                    for (tell, answer) in tells.into_iter().zip(answers) {
+                    let mut answers = together(questions).await.into_iter();
+                    for (count, tell) in tells {
                         // Whoever asked may have gone.
-                        let _ = tell.send(answer);
+                        let _ = tell.send(answers.by_ref().take(count).collect());
                     }
                 }
             });
         }
-        told.await.ok()
+        told
     }
 }
 
 /// The task that answers. When it breaks off, whoever waits is told so, and the next question starts another.
 struct Work<Q: Send + 'static, A: Send + 'static>(Group<Q, A>);
 
+/// Whom to tell, and of how many answers.
+type Tells<A> = Vec<(usize, oneshot::Sender<Vec<A>>)>;
+
 impl<Q: Send + 'static, A: Send + 'static> Work<Q, A> {
-    fn next(&self) -> Option<(Vec<Q>, Vec<oneshot::Sender<A>>)> {
+    fn next(&self) -> Option<(Vec<Q>, Tells<A>)> {
         let mut queue = self.0.queue();
-        if queue.waiting.is_empty() {
+        let Some((mut questions, tell)) = queue.waiting.pop_front() else {
             queue.working = false;
             return None;
+        };
+        let mut tells = vec![(questions.len(), tell)];
+        while let Some((mut more, tell)) =
+            queue.waiting.pop_front_if(|(more, _)| questions.len() + more.len() <= self.0.most)
+        {
+            tells.push((more.len(), tell));
+            questions.append(&mut more);
         }
-        let some = queue.waiting.len().min(self.0.most);
-        Some(queue.waiting.drain(..some).unzip())
+        Some((questions, tells))
     }
 }
 
@@ -105,6 +150,31 @@ impl<Q: Send + 'static, A: Send + 'static> Drop for Work<Q, A> {
             queue.waiting.clear();
         }
     }
+}
+
+/// A step of several that go the same way: those that are in order go on together, and those that are refused stay so.
+/// What comes is as many as went, in their order.
+pub async fn onward<T, U, E, F, R>(all: Vec<Result<T, E>>, together: F) -> Vec<Result<U, E>>
+where
+    F: FnOnce(Vec<T>) -> R,
+    R: Future<Output = Vec<Result<U, E>>>,
+{
+    let mut going = Vec::with_capacity(all.len());
+    let refused: Vec<Option<E>> = all
+        .into_iter()
+        .map(|one| match one {
+            Ok(one) => {
+                going.push(one);
+                None
+            }
+            Err(error) => Some(error),
+        })
+        .collect();
+    let mut went = together(going).await.into_iter();
+    refused
+        .into_iter()
+        .filter_map(|refused| refused.map_or_else(|| went.next(), |error| Some(Err(error))))
+        .collect()
 }
 
 #[cfg(test)]
@@ -136,6 +206,39 @@ mod tests {
             assert_eq!(asked.await.unwrap(), Some(n as u32 * 2));
         }
         assert!((3..=4).contains(&rounds.load(Ordering::Relaxed)), "{rounds:?} rounds for twenty questions");
+    }
+
+    #[tokio::test]
+    async fn what_one_asks_at_once_is_answered_in_order_and_never_in_too_large_a_group() {
+        let group = Group::<u32, u32>::of(8);
+        let together = |some: Vec<u32>| async move {
+            assert!((1..=8).contains(&some.len()), "{some:?}");
+            tokio::task::yield_now().await;
+            some.iter().map(|n| n * 2).collect()
+        };
+        let ask = |from: u32, to: u32| {
+            let group = group.clone();
+            tokio::spawn(async move { group.ask_all((from..to).collect(), || together).await })
+        };
+        let asked = [ask(0, 20), ask(20, 23), ask(23, 23), ask(23, 31), ask(31, 32)];
+        let mut answers = Vec::new();
+        for asked in asked {
+            answers.extend(asked.await.unwrap().unwrap());
+        }
+        assert!(answers.iter().copied().eq((0..32).map(|n| n * 2)), "{answers:?}");
+        // Too few answers are none: nobody gets another's.
+        let group = Group::<u32, u32>::of(8);
+        assert_eq!(group.ask_all(vec![1, 2], || |_: Vec<u32>| async { vec![1] }).await, None);
+    }
+
+    #[tokio::test]
+    async fn who_is_refused_stays_so_and_the_others_go_on_in_order() {
+        let all = vec![Ok(1), Err("no"), Ok(3), Ok(4)];
+        let went = onward(all, |some: Vec<u32>| async move {
+            assert_eq!(some, [1, 3, 4]);
+            some.into_iter().map(|n| if n == 3 { Err("late") } else { Ok(n * 2) }).collect()
+        });
+        assert_eq!(went.await, [Ok(2), Err("no"), Err("late"), Ok(8)]);
     }
 
     #[tokio::test]

@@ -26,7 +26,7 @@ pub use books::{
     account::{AccountRow, LinkRow, NewLink, NewSession, OwnSession, SessionRow},
     appeal::opened as opened_appeal,
     approval::{ApprovalRow, Decision, NewApproval},
-    beat::{ChainRow, Fold, FoldedHour, FoldedLink, LaneRow},
+    beat::{ChainRow, Fold, FoldedHour, FoldedLink, LaneRow, Opening},
     begun::{Begun, BrokenOff},
     cluster::{Candidate, ClosedCluster, ClusterRow, NewCluster},
     database::DatabaseUrl,
@@ -56,5 +56,5 @@ pub use books::{
     witness::{CosignedCheckpoint, WitnessAnswer, WitnessRow, WitnessState},
 };
 pub use error::StoreError;
-pub use group::Group;
+pub use group::{Group, onward};
 pub use moving::{Compared, Side};

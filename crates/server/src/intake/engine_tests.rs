@@ -205,7 +205,7 @@ fn a_lane_vouches_once_a_second_and_who_finds_the_queue_full_is_told_when_to_com
     assert_eq!(admitted.opening().unwrap().claimed.sequence, first);
     // What it is answered arrives.
     let answer = Box::new(admitted.answer(OpeningOutcome::AskByHttp, UnixSeconds(noon), &[9; 24]));
-    world.asks.send(Ask::AnswerOpening(None, from, answer)).unwrap();
+    world.asks.send(Ask::AnswerOpenings(vec![(None, from, answer)])).unwrap();
     let (alias, answer) = hear();
     assert_eq!((alias, answer.sequence, answer.outcome), (1, first, OpeningOutcome::AskByHttp));
     // Nobody is there to answer any more.

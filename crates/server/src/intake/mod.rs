@@ -57,6 +57,9 @@ pub struct Came {
     pub from: SocketAddr,
 }
 
+/// What is answered to such a question: the lane, if it got one, where the answer goes, and its datagram.
+pub type OpeningAnswer = (Option<LaneRow>, SocketAddr, Box<[u8; OPENED_BYTES]>);
+
 /// What the rest of the server asks of the intake.
 pub(crate) enum Ask {
     /// Frames that came over the main router; the answers, one after the other, for those that are authentic.
@@ -66,7 +69,7 @@ pub(crate) enum Ask {
     /// Machines opened an epoch here.
     Open(Vec<LaneRow>, oneshot::Sender<()>),
     /// A question by datagram is answered; the lane first, if it got one.
-    AnswerOpening(Option<LaneRow>, SocketAddr, Box<[u8; OPENED_BYTES]>),
+    AnswerOpenings(Vec<OpeningAnswer>),
     /// Machines opened epochs, perhaps at another server of this network.
     Learn(Vec<LaneRow>),
     /// Keys ended.
@@ -249,14 +252,9 @@ impl Intake {
     pub fn openings(&self) -> Option<mpsc::Receiver<Came>> {
         self.openings.lock().unwrap_or_else(|e| e.into_inner()).take()
     }
-    /// Answers such a question. The lane, if it got one, is known before the answer leaves.
-    pub fn answer_opening(
-        &self,
-        lane: Option<LaneRow>,
-        to: SocketAddr,
-        answer: [u8; OPENED_BYTES],
-    ) -> Result<(), IntakeError> {
-        self.door.ask(Ask::AnswerOpening(lane, to, Box::new(answer)))
+    /// Answers such questions. A lane, where there is one, is known before its answer leaves.
+    pub fn answer_openings(&self, answers: Vec<OpeningAnswer>) -> Result<(), IntakeError> {
+        self.door.ask(Ask::AnswerOpenings(answers))
     }
     /// These lanes were opened, perhaps at another server; those known already stay as they are.
     pub fn learn(&self, lanes: Vec<LaneRow>) -> Result<(), IntakeError> {

@@ -9,10 +9,13 @@ use axum::{
     http::{StatusCode, header},
     response::Response,
 };
-use futures_util::future::join_all;
-use gangline_guard::{Actor, act, beat::Batch, notice::Trail};
+use gangline_guard::{
+    Actor, Permit, act,
+    beat::{Batch, Gate},
+    notice::Trail,
+};
 use gangline_rules::uptime;
-use gangline_store::{ChainRow, LaneRow};
+use gangline_store::{ChainRow, LaneRow, Opening, onward};
 use gangline_types::{GpuId, Hash, UnixSeconds};
 use gangline_wire::{
     Signed,
@@ -41,7 +44,9 @@ fn unfit(code: &'static str, what: String) -> ApiError {
 }
 
 async fn epoch(ctx: Ctx<e::BeatEpoch>) -> Result<EpochGrant, ApiError> {
-    let (lane, key) = open(&ctx.app, ctx.asker(), &ctx.actor, &ctx.body, ctx.now, &ctx.trail).await?;
+    let asking =
+        Asking { asker: ctx.asker(), actor: &ctx.actor, asked: &ctx.body, at: ctx.now, trail: &ctx.trail };
+    let (lane, key) = open_each(&ctx.app, vec![asking]).await.remove(0)?;
     let gpus = lane.gpus.iter().map(|(gpu, _)| *gpu).collect();
     let grant = lane.grant;
     ctx.app.lanes.intake.open(lane).await.map_err(away)?;
@@ -56,55 +61,109 @@ async fn epoch(ctx: Ctx<e::BeatEpoch>) -> Result<EpochGrant, ApiError> {
     })
 }
 
-/// Opens an epoch for the machine whose key signed, however its question came, and writes it down; the intake is told by
-/// whoever asked.
-pub(crate) async fn open(
+/// A question for an epoch, of a machine whose key signed it, however it came.
+pub(crate) struct Asking<'a> {
+    /// Whom it counts for.
+    pub(crate) asker: Asker,
+    /// The machine.
+    pub(crate) actor: &'a Actor,
+    /// What it asks.
+    pub(crate) asked: &'a EpochRequest,
+    /// When it came.
+    pub(crate) at: UnixSeconds,
+    /// What the guard was asked for it.
+    pub(crate) trail: &'a Trail,
+}
+
+/// One that is permitted; its chains are still to be verified.
+struct Permitted<'a> {
+    asked: &'a EpochRequest,
+    permit: Permit<act::Beat>,
+}
+
+/// Opens an epoch for each of these machines and writes it down, with few questions to the books for all of them; the intake
+/// is told by whoever asks.
+pub(crate) async fn open_each(
     app: &App,
-    asker: Asker,
-    actor: &Actor,
-    asked: &EpochRequest,
-    at: UnixSeconds,
-    trail: &Trail,
-) -> Result<(LaneRow, BeatKey), ApiError> {
+    asking: Vec<Asking<'_>>,
+) -> Vec<Result<(LaneRow, BeatKey), ApiError>> {
+    let now = app.lanes.clock.now();
+    let permitted = asking.into_iter().map(|asking| permitted(app, asking, now)).collect();
+    let chained = onward(permitted, |all| chained(app, all)).await;
+    let granted = {
+        let mut gate = app.lanes.gate.lock().unwrap_or_else(|e| e.into_inner());
+        let granted = chained.into_iter().map(|chained| granted(&mut gate, chained?, Epoch::of(now)));
+        granted.collect()
+    };
+    onward(granted, async |all: Vec<(Opening, BeatKey)>| {
+        let answers: Vec<_> = all.iter().map(|((_, lane, _), key)| (lane.clone(), key.clone())).collect();
+        let written = app.store.open_each_lane(all.into_iter().map(|(opening, _)| opening).collect()).await;
+        answers.into_iter().zip(written).map(|(answer, written)| Ok(written.map(|()| answer)?)).collect()
+    })
+    .await
+}
+
+fn permitted<'a>(app: &App, asking: Asking<'a>, now: UnixSeconds) -> Result<Permitted<'a>, ApiError> {
+    let Asking { asker, actor, asked, at, trail } = asking;
     app.count(Counted::Epochs, asker)?;
     let permit = ask::<act::Beat>(actor, machine_of(actor)?, at, trail)?;
-    let now = app.lanes.clock.now();
-    let starts = asked.starts;
-    uptime::credit(now, starts).map_err(|refusal| unfit("bad_start", refusal.to_string()))?;
-    // Verified together with those of other machines, while the books are asked.
-    let verified = asked.chains.iter().map(|wish| async move {
-        let message = chain::signed_bytes(wish.gpu, starts, wish.tip);
-        let signature = wish.signature_bytes()?;
-        app.verify(Signed { key: wish.uptime_key, message, signature }).await.map(|_| signature)
+    uptime::credit(now, asked.starts).map_err(|refusal| unfit("bad_start", refusal.to_string()))?;
+    Ok(Permitted { asked, permit })
+}
+
+/// Verifies the chains' signatures, all together, and that each is of a GPU of the machine that asks.
+async fn chained(
+    app: &App,
+    permitted: Vec<Permitted<'_>>,
+) -> Vec<Result<(Permit<act::Beat>, BTreeMap<GpuId, ChainRow>), ApiError>> {
+    let wishes =
+        || permitted.iter().flat_map(|one| one.asked.chains.iter().map(move |wish| (one.asked, wish)));
+    let signed = wishes().filter_map(|(asked, wish)| {
+        let message = chain::signed_bytes(wish.gpu, asked.starts, wish.tip);
+        Some(Signed { key: wish.uptime_key, message, signature: wish.signature_bytes()? })
     });
-    let (present, verified) = tokio::join!(app.store.own_gpus(&permit), join_all(verified));
-    let present: BTreeSet<GpuId> = present?.into_iter().collect();
-    let mut chains = BTreeMap::new();
-    for (wish, verified) in asked.chains.iter().zip(verified) {
-        if !present.contains(&wish.gpu) {
-            return Err(unfit("not_here", format!("{} is no GPU of this machine", wish.gpu)));
+    let signed: Vec<Signed> = signed.collect();
+    let permits: Vec<_> = permitted.iter().map(|one| &one.permit).collect();
+    let (present, verified) = tokio::join!(app.store.each_own_gpus(&permits), app.verify_each(signed));
+    let mut verified = verified.into_iter();
+    let each = permitted.into_iter().zip(present).map(|(Permitted { asked, permit }, present)| {
+        // What cannot be a signature was not asked about; of the others each takes its own answer, also behind a refusal.
+        let good: Vec<_> = asked
+            .chains
+            .iter()
+            .map(|wish| wish.signature_bytes().filter(|_| verified.next().flatten().is_some()))
+            .collect();
+        let present: BTreeSet<GpuId> = present?.into_iter().collect();
+        let mut chains = BTreeMap::new();
+        for (wish, good) in asked.chains.iter().zip(good) {
+            if !present.contains(&wish.gpu) {
+                return Err(unfit("not_here", format!("{} is no GPU of this machine", wish.gpu)));
+            }
+            let signature = good.ok_or_else(|| {
+                unfit("bad_chain", format!("the chain of {} is not signed with its uptime key", wish.gpu))
+            })?;
+            let public_key = *wish.uptime_key.as_bytes();
+            let row = ChainRow { gpu: wish.gpu, starts: asked.starts, tip: wish.tip, public_key, signature };
+            if chains.insert(wish.gpu, row).is_some() {
+                return Err(unfit("chain_twice", format!("two chains of {} in one request", wish.gpu)));
+            }
         }
-        let signature = verified.ok_or_else(|| {
-            unfit("bad_chain", format!("the chain of {} is not signed with its uptime key", wish.gpu))
-        })?;
-        let public_key = *wish.uptime_key.as_bytes();
-        let row = ChainRow { gpu: wish.gpu, starts, tip: wish.tip, public_key, signature };
-        if chains.insert(wish.gpu, row).is_some() {
-            return Err(unfit("chain_twice", format!("two chains of {} in one request", wish.gpu)));
-        }
-    }
+        Ok((permit, chains))
+    });
+    each.collect()
+}
+
+fn granted(
+    gate: &mut Gate,
+    (permit, chains): (Permit<act::Beat>, BTreeMap<GpuId, ChainRow>),
+    epoch: Epoch,
+) -> Result<(Opening, BeatKey), ApiError> {
     let Some(first) = chains.values().next() else {
         return Err(unfit("no_gpus", "an epoch is opened for at least one GPU".into()));
     };
-    let opened = {
-        let mut gate = app.lanes.gate.lock().unwrap_or_else(|e| e.into_inner());
-        gate.open(&permit, Epoch::of(now), first.tip)
-    };
-    let (grant, key) = opened.ok_or_else(ApiError::hidden)?;
+    let (grant, key) = gate.open(&permit, epoch, first.tip).ok_or_else(ApiError::hidden)?;
     let lane = LaneRow { grant, gpus: chains.values().map(|c| (c.gpu, c.tip)).collect() };
-    let rows: Vec<ChainRow> = chains.into_values().collect();
-    app.store.open_lane(permit, &lane, &rows).await?;
-    Ok((lane, key))
+    Ok(((permit, lane, chains.into_values().collect()), key))
 }
 
 async fn frames(ctx: Ctx<e::BeatFrames>) -> Result<Response, ApiError> {

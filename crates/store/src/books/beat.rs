@@ -75,17 +75,19 @@ pub struct Fold {
     pub taken_at: UnixSeconds,
 }
 
+/// An epoch that a machine opens: by which permit, its lane, and the chains that it signed.
+pub type Opening = (Permit<act::Beat>, LaneRow, Vec<ChainRow>);
+
 answered! { Store,
     /// GPUs of the permit's machine that are there, in the order of ids.
     async fn own_gpus(&self, permit: &Permit<act::Beat>) -> Result<Vec<GpuId>, StoreError>;
 
-    /// Writes down that a machine opened an epoch, and its chains. Doing so twice changes nothing.
-    async fn open_lane(
-        &self,
-        permit: Permit<act::Beat>,
-        lane: &LaneRow,
-        chains: &[ChainRow],
-    ) -> Result<(), StoreError>;
+    /// The same of each of these permits' machines.
+    async fn each_own_gpus(&self, permits: &[&Permit<act::Beat>]) -> Vec<Result<Vec<GpuId>, StoreError>>;
+
+    /// Writes down of each of these that a machine opened an epoch, and its chains. Doing so twice changes nothing, and of
+    /// an alias the newest counts unless it is another machine's.
+    async fn open_each_lane(&self, openings: Vec<Opening>) -> Vec<Result<(), StoreError>>;
 
     /// Lanes of `from` and later epochs whose key has not ended.
     async fn lanes(&self, from: Epoch) -> Result<Vec<LaneRow>, StoreError>;

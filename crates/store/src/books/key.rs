@@ -45,6 +45,9 @@ answered! { Store,
     /// What the guard must know of a key.
     async fn key(&self, key: KeyId) -> Result<Option<KeyRecord>, StoreError>;
 
+    /// The same of each of these keys, in their order.
+    async fn each_key(&self, keys: Vec<KeyId>) -> Vec<Result<Option<KeyRecord>, StoreError>>;
+
     /// Takes a verified request's sequence number; only then is its sender an actor. The number is
     /// durable before the request acts, so a copy stays a copy over a restart. The first use of a key that
     /// took the place of another lets that one end at `old_until`.
@@ -53,6 +56,13 @@ answered! { Store,
         authenticated: Authenticated,
         old_until: UnixSeconds,
     ) -> Result<Actor, SequenceError>;
+
+    /// The same of each of these requests, one after the other: of two copies the second is refused.
+    async fn take_each_sequence(
+        &self,
+        authenticated: Vec<Authenticated>,
+        old_until: UnixSeconds,
+    ) -> Vec<Result<Actor, SequenceError>>;
 
     /// Brings numbers that were taken in a rush to where their keys stand, once that is over. Doing so twice changes
     /// nothing, and a number counts as taken before.

@@ -87,6 +87,9 @@ answered! { Store,
     /// Whether a write would be durable now: makes one.
     async fn is_writable(&self) -> Result<(), StoreError>;
 
+    /// Whether there are files that [`Self::check_rest`] looks through, for a time that grows with them.
+    async fn has_rest(&self) -> bool;
+
     /// Looks for damage in files too large to be looked through at the start.
     ///
     /// # Errors

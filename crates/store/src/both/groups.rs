@@ -9,7 +9,8 @@ use gangline_types::{GpuId, KeyId, MachineId, UnixSeconds};
 use super::{Books, Connection};
 use crate::{
     Group, SequenceError, StoreError,
-    books::beat::{ChainRow, LaneRow, is_granted},
+    books::beat::{Opening, is_granted},
+    group::onward,
     sql::{Columns, Id},
 };
 
@@ -23,9 +24,6 @@ pub(super) struct Numbered {
     pub(super) sequence: u64,
     pub(super) old_until: UnixSeconds,
 }
-
-/// An epoch that a machine opens.
-pub(super) type Opening = (Permit<act::Beat>, LaneRow, Vec<ChainRow>);
 
 /// What is known of keys' numbers: those that were taken, and the key in whose place one is that has signed nothing yet.
 pub(super) type Known = BTreeMap<KeyId, (RecentSequences, Option<KeyId>)>;
@@ -50,9 +48,38 @@ impl Default for Groups {
     }
 }
 
+/// What a group answers to each of these questions, in their order.
+async fn answers<Q, A, E, M, F, R>(
+    group: &Group<Q, Result<A, E>>,
+    asked: Vec<Q>,
+    together: M,
+) -> Vec<Result<A, E>>
+where
+    Q: Send + 'static,
+    A: Send + 'static,
+    E: From<StoreError> + Send + 'static,
+    M: FnOnce() -> F,
+    F: Fn(Vec<Q>) -> R + Send + 'static,
+    R: Future<Output = Vec<Result<A, E>>> + Send,
+{
+    let count = asked.len();
+    let broken = || (0..count).map(|_| Err(StoreError::broken().into())).collect();
+    group.ask_all(asked, together).await.unwrap_or_else(broken)
+}
+
+/// The one answer to one question.
+fn only<A, E: From<StoreError>>(mut answers: Vec<Result<A, E>>) -> Result<A, E> {
+    answers.pop().unwrap_or_else(|| Err(StoreError::broken().into()))
+}
+
 impl Books {
     /// What the guard must know of a key.
     pub(crate) async fn key(&self, key: KeyId) -> Result<Option<KeyRecord>, StoreError> {
+        only(self.each_key(vec![key]).await)
+    }
+
+    /// The same of each of these keys.
+    pub(crate) async fn each_key(&self, keys: Vec<KeyId>) -> Vec<Result<Option<KeyRecord>, StoreError>> {
         let together = || {
             let books = self.clone();
             move |keys: Vec<KeyId>| {
@@ -65,7 +92,7 @@ impl Books {
                 }
             }
         };
-        self.groups.keys.ask(key, together).await.unwrap_or_else(|| Err(StoreError::broken()))
+        answers(&self.groups.keys, keys, together).await
     }
 
     /// Takes a verified request's sequence number; only then is its sender an actor. The number is
@@ -76,7 +103,16 @@ impl Books {
         authenticated: Authenticated,
         old_until: UnixSeconds,
     ) -> Result<Actor, SequenceError> {
-        let number = Numbered { key: authenticated.key(), sequence: authenticated.sequence(), old_until };
+        only(self.take_each_sequence(vec![authenticated], old_until).await)
+    }
+
+    /// The same of each of these requests, one after the other: of two copies the second is refused.
+    pub(crate) async fn take_each_sequence(
+        &self,
+        authenticated: Vec<Authenticated>,
+        old_until: UnixSeconds,
+    ) -> Vec<Result<Actor, SequenceError>> {
+        let number = |of: &Authenticated| Numbered { key: of.key(), sequence: of.sequence(), old_until };
         let together = || {
             let books = self.clone();
             move |numbers: Vec<Numbered>| {
@@ -89,12 +125,25 @@ impl Books {
                 }
             }
         };
-        let fresh = self.groups.numbers.ask(number, together).await;
-        Ok(authenticated.into_actor(fresh.unwrap_or_else(|| Err(StoreError::broken().into()))?))
+        let numbers = authenticated.iter().map(number).collect();
+        let fresh = answers(&self.groups.numbers, numbers, together).await;
+        authenticated.into_iter().zip(fresh).map(|(of, fresh)| Ok(of.into_actor(fresh?))).collect()
     }
 
     /// GPUs of the permit's machine that are there, in the order of ids.
     pub(crate) async fn own_gpus(&self, permit: &Permit<act::Beat>) -> Result<Vec<GpuId>, StoreError> {
+        only(self.gpus_there(vec![permit.on().machine]).await)
+    }
+
+    /// The same of each of these permits' machines.
+    pub(crate) async fn each_own_gpus(
+        &self,
+        permits: &[&Permit<act::Beat>],
+    ) -> Vec<Result<Vec<GpuId>, StoreError>> {
+        self.gpus_there(permits.iter().map(|permit| permit.on().machine).collect()).await
+    }
+
+    async fn gpus_there(&self, machines: Vec<MachineId>) -> Vec<Result<Vec<GpuId>, StoreError>> {
         let together = || {
             let books = self.clone();
             move |machines: Vec<MachineId>| {
@@ -109,17 +158,11 @@ impl Books {
                 }
             }
         };
-        let asked = self.groups.gpus.ask(permit.on().machine, together).await;
-        asked.unwrap_or_else(|| Err(StoreError::broken()))
+        answers(&self.groups.gpus, machines, together).await
     }
 
-    /// Writes down that a machine opened an epoch, and its chains.
-    pub(crate) async fn open_lane(
-        &self,
-        permit: Permit<act::Beat>,
-        lane: &LaneRow,
-        chains: &[ChainRow],
-    ) -> Result<(), StoreError> {
+    /// Writes down of each of these that a machine opened an epoch, and its chains.
+    pub(crate) async fn open_each_lane(&self, openings: Vec<Opening>) -> Vec<Result<(), StoreError>> {
         let together = || {
             let books = self.clone();
             move |openings: Vec<Opening>| {
@@ -132,9 +175,9 @@ impl Books {
                 }
             }
         };
-        is_granted(&permit, lane)?;
-        let opening = (permit, lane.clone(), chains.to_vec());
-        self.groups.lanes.ask(opening, together).await.unwrap_or_else(|| Err(StoreError::broken()))
+        let granted = |opening: Opening| is_granted(&opening.0, &opening.1).map(|()| opening);
+        let openings = openings.into_iter().map(granted).collect();
+        onward(openings, |granted| answers(&self.groups.lanes, granted, together)).await
     }
 }
 

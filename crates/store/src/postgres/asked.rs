@@ -8,10 +8,13 @@ use gangline_wire::beat::Alias;
 
 use crate::{
     SequenceError, StoreError,
-    books::key::{key_record, numbers_of},
+    books::{
+        beat::Opening,
+        key::{key_record, numbers_of},
+    },
     postgres::{
         PostgresStore,
-        groups::{Known, Numbered, Opening, by_machine, end_replaced, judged},
+        groups::{Known, Numbered, by_machine, end_replaced, judged},
         open::commit,
     },
     sql::Id,

@@ -191,6 +191,10 @@ impl PostgresStore {
     }
 
     /// PostgreSQL looks after its own files.
+    pub(crate) async fn has_rest(&self) -> bool {
+        false
+    }
+
     pub(crate) async fn check_rest(&self) -> Result<(), StoreError> {
         Ok(())
     }

@@ -296,6 +296,11 @@ impl SqliteStore {
         &self.public
     }
 
+    /// Whether there are files too large to be looked through at the start.
+    pub async fn has_rest(&self) -> bool {
+        !self.unchecked.is_empty()
+    }
+
     /// Looks for damage in files too large to be looked through at the start.
     pub async fn check_rest(&self) -> Result<(), StoreError> {
         for file in self.unchecked.iter() {

@@ -14,9 +14,9 @@ use sqlx::{Sqlite, Transaction, sqlite::SqliteRow};
 
 use crate::{
     StoreError,
-    books::beat::{ChainRow, LaneRow, lane_row},
+    books::beat::{ChainRow, LaneRow, Opening, lane_row},
     sql::{Columns, json, packed},
-    sqlite::{SqliteStore, groups::Opening, open::commit},
+    sqlite::{SqliteStore, open::commit},
 };
 
 /// Form of a row's pieces; another number is refused.

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use futures_util::future::join_all;
-use gangline_guard::{Job, act, beat::Gate, permit::permit, policy::on};
+use gangline_guard::{Job, Permit, act, beat::Gate, permit::permit, policy::on};
 use gangline_store::{ChainRow, Fold, FoldedLink, LaneRow, Store, StoreError};
 use gangline_types::{GpuId, Hour, KeyId};
 use gangline_wire::{
@@ -33,11 +33,21 @@ fn lane(machine: &Machine, epoch: Epoch, gpus: &[GpuId], tip: u8) -> (LaneRow, V
     (LaneRow { grant, gpus }, chains)
 }
 
+async fn write_down(
+    store: &Store,
+    permit: Permit<act::Beat>,
+    lane: LaneRow,
+    chains: Vec<ChainRow>,
+) -> Result<(), StoreError> {
+    store.open_each_lane(vec![(permit, lane, chains)]).await.remove(0)
+}
+
 /// Opens an epoch.
 pub async fn open(world: &World, machine: &Machine, epoch: Epoch, gpus: &[GpuId], tip: u8) -> Alias {
     let (lane, chains) = lane(machine, epoch, gpus, tip);
-    world.store.open_lane(machine.permit::<act::Beat>(NOW), &lane, &chains).await.unwrap();
-    lane.grant.alias()
+    let alias = lane.grant.alias();
+    write_down(&world.store, machine.permit(NOW), lane, chains).await.unwrap();
+    alias
 }
 
 async fn aliases(world: &World, from: Epoch) -> BTreeSet<u64> {
@@ -67,10 +77,15 @@ pub async fn a_lane_is_there_until_its_key_ends(world: World) {
         (known.grant.machine(), known.grant.key(), known.grant.epoch()),
         (one.machine, one.key.public().id(), epoch)
     );
-    // Nobody opens one as somebody else.
-    let (stolen, chains) = lane(&one, epoch, &ones, 4);
-    let refused = world.store.open_lane(other.permit::<act::Beat>(NOW), &stolen, &chains).await;
-    assert!(matches!(refused, Err(StoreError::Gone(_))), "{refused:?}");
+    // Nobody opens one as somebody else, and who does keeps nobody else from it.
+    let opening = |by: &Machine, (lane, chains)| (by.permit(NOW), lane, chains);
+    let tried = vec![
+        opening(&one, lane(&one, epoch, &ones, 1)),
+        opening(&other, lane(&one, epoch, &ones, 4)),
+        opening(&other, lane(&other, epoch, &others, 2)),
+    ];
+    let answers = world.store.open_each_lane(tried).await;
+    assert!(matches!(answers[..], [Ok(()), Err(StoreError::Gone(_)), Ok(())]), "{answers:?}");
     // The same as another process finds it.
     let world = world.reopened().await;
     assert_eq!(aliases(&world, epoch.previous()).await, set(&[first, second, old]));
@@ -137,7 +152,7 @@ pub async fn a_server_is_told_which_lanes_others_opened(world: World) {
     assert_eq!(told(&second, NOW.plus(1)).await, BTreeSet::new(), "longer ago");
     // Who opened it last knows it; the other is told, for it may have become another.
     let (again, chains) = lane(&one, Epoch::of(NOW), &ones, 1);
-    second.open_lane(one.permit::<act::Beat>(NOW.plus(5)), &again, &chains).await.unwrap();
+    write_down(&second, one.permit(NOW.plus(5)), again, chains).await.unwrap();
     assert_eq!(told(&world.store, NOW).await, [opened[0].0].into());
     assert_eq!(told(&second, NOW).await, [opened[1].0].into());
     // Not with a key that has ended.

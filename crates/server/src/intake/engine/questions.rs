@@ -43,11 +43,13 @@ impl Engine {
                     }
                     let _ = tell.send(());
                 }
-                Ask::AnswerOpening(lane, to, answer) => {
-                    if let Some(lane) = lane {
-                        self.ledger.open(&lane, &Default::default(), now);
+                Ask::AnswerOpenings(answers) => {
+                    for (lane, to, answer) in answers {
+                        if let Some(lane) = lane {
+                            self.ledger.open(&lane, &Default::default(), now);
+                        }
+                        self.outbox.push_opened(answer, to);
                     }
-                    self.outbox.push_opened(answer, to);
                 }
                 Ask::Learn(lanes) => {
                     for lane in lanes {

@@ -59,6 +59,11 @@ pub fn chrome_of(app: &App, request: &Request<Body>) -> Chrome {
     surroundings(app, request.method(), request.uri(), request.headers())
 }
 
+/// What surrounds the front page for whoever comes for the first time.
+pub(super) fn first_visit(app: &App) -> Chrome {
+    surroundings(app, &Method::GET, &Uri::from_static(paths::EXPLORER), &HeaderMap::new())
+}
+
 /// What surrounds a page for whoever asks.
 pub fn chrome<E: Endpoint>(ctx: &Ctx<E>) -> Chrome {
     Chrome {

@@ -65,6 +65,26 @@ impl Place {
 pub struct Drawn(Mutex<HashMap<String, Arc<Place>>>);
 
 impl Drawn {
+    fn place(&self, which: String) -> Arc<Place> {
+        let mut pages = self.0.lock().unwrap_or_else(|e| e.into_inner());
+        if pages.len() >= PAGES_MAX && !pages.contains_key(&which) {
+            pages.clear();
+        }
+        pages.entry(which).or_default().clone()
+    }
+
+    /// Draws the page `which` for whoever comes, unless somebody has done so for this second.
+    pub async fn keep(
+        &self,
+        which: String,
+        now: UnixSeconds,
+        drawing: impl Future<Output = Result<String, ApiError>>,
+    ) -> Result<(), ApiError> {
+        let place = self.place(which);
+        let _turn = place.turn.lock().await;
+        place.draw(now, drawing).await.map(drop)
+    }
+
     /// Sends the page `which`; `drawing` makes it anew where what is kept is older than this second.
     pub async fn send(
         &self,
@@ -73,13 +93,7 @@ impl Drawn {
         headers: &HeaderMap,
         drawing: impl Future<Output = Result<String, ApiError>> + Send + 'static,
     ) -> Result<Response, ApiError> {
-        let place = {
-            let mut pages = self.0.lock().unwrap_or_else(|e| e.into_inner());
-            if pages.len() >= PAGES_MAX && !pages.contains_key(&which) {
-                pages.clear();
-            }
-            pages.entry(which).or_default().clone()
-        };
+        let place = self.place(which);
         let page = match place.kept() {
             Some(page) if page.at >= now => page,
             kept => {
@@ -188,6 +202,17 @@ mod tests {
         let next = front.get(10 + OLD_SECONDS + 1, &[(header::IF_NONE_MATCH, &tag)]).await;
         assert_eq!(next.status(), StatusCode::OK, "another second, another page");
         assert_eq!(front.draws(), 2);
+    }
+
+    #[tokio::test]
+    async fn what_was_drawn_ahead_is_sent() {
+        let front = Front::new();
+        for _ in 0..2 {
+            front.drawn.keep("/".into(), UnixSeconds(9), async { Ok("page ahead".into()) }).await.unwrap();
+        }
+        assert_eq!((front.number(9).await.as_str(), front.draws()), ("ahead", 0));
+        // Nor does whoever comes in the next second wait.
+        assert_eq!(front.number(10).await, "ahead");
     }
 
     #[tokio::test]

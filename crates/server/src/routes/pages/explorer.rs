@@ -1,12 +1,15 @@
 //! The explorer: the whole network, from the public projection alone.
 
 use axum::response::Response;
-use gangline_pages::{Cosigned, ExplorerView, GpuFilter, ModelRow, Point, Series};
-use gangline_types::{Minute, Seconds};
+use gangline_pages::{Chrome, Cosigned, ExplorerView, GpuFilter, ModelRow, Point, Series};
+use gangline_types::{Minute, Seconds, UnixSeconds};
 use gangline_wire::{api::public::GpusQuery, endpoints as e};
 
-use super::{chrome, page};
-use crate::{error::ApiError, request::Ctx};
+use super::{
+    chrome::{chrome, first_visit},
+    page,
+};
+use crate::{app::App, edge, error::ApiError, request::Ctx};
 
 /// Snapshots listed beside the season.
 const SNAPSHOTS: u32 = 6;
@@ -17,20 +20,34 @@ const FINE_MINUTES: u32 = 300;
 const COARSE_MINUTES: u32 = 5;
 
 pub async fn show(ctx: Ctx<e::ExplorerPage>) -> Result<Response, ApiError> {
-    let is_front = ctx.session.is_none() && ctx.head.uri.query().is_none();
+    let chrome = chrome(&ctx);
+    let is_front = ctx.session.is_none() && ctx.head.uri.query().is_none() && chrome.done.is_none();
+    let (app, now) = (ctx.app.clone(), ctx.now);
     if !is_front {
-        return Ok(page(drawn(&ctx).await?));
+        return Ok(page(drawn(&app, now, &chrome, ctx.query).await?));
     }
-    // What everybody sees who comes from outside: only the theme tells one visitor's page from another's.
-    let which = format!("/ {:?}", chrome(&ctx).theme);
-    let (app, now, headers) = (ctx.app.clone(), ctx.now, ctx.head.headers.clone());
-    app.drawn.send(which, now, &headers, async move { drawn(&ctx).await }).await
+    app.drawn.send(front(&chrome), now, &ctx.head.headers, draw_front(ctx.app, now, chrome)).await
 }
 
-async fn drawn(ctx: &Ctx<e::ExplorerPage>) -> Result<String, ApiError> {
-    let public = ctx.app.store.public();
-    let text: String = ctx.query.q.as_deref().unwrap_or("").trim().chars().take(QUERY_CHARS_MAX).collect();
-    let (standing, after) = (ctx.query.standing, ctx.query.after);
+/// What everybody sees who comes from outside: only the theme tells one visitor's page from another's.
+fn front(chrome: &Chrome) -> String {
+    format!("/ {:?}", chrome.theme)
+}
+
+async fn draw_front(app: App, now: UnixSeconds, chrome: Chrome) -> Result<String, ApiError> {
+    drawn(&app, now, &chrome, GpusQuery::default()).await
+}
+
+/// Draws the page that most visitors see first before one of them asks for it. What goes wrong, whoever asks is told.
+pub async fn draw_ahead(app: &App) {
+    let (now, chrome) = (edge::now(), first_visit(app));
+    let _ = app.drawn.keep(front(&chrome), now, draw_front(app.clone(), now, chrome)).await;
+}
+
+async fn drawn(app: &App, now: UnixSeconds, chrome: &Chrome, query: GpusQuery) -> Result<String, ApiError> {
+    let public = app.store.public();
+    let text: String = query.q.as_deref().unwrap_or("").trim().chars().take(QUERY_CHARS_MAX).collect();
+    let (standing, after) = (query.standing, query.after);
     let found = public.gpus(&GpusQuery { q: Some(text.clone()), standing, after, limit: None }).await?;
     let season = public.season().await?;
     let snapshots = match &season {
@@ -45,7 +62,7 @@ async fn drawn(ctx: &Ctx<e::ExplorerPage>) -> Result<String, ApiError> {
         rentable: m.rentable,
     });
     let view = ExplorerView {
-        now: ctx.now,
+        now,
         totals: public.totals().await?,
         models: models.collect(),
         connected_day: curve(&public.connected_curve().await?),
@@ -54,18 +71,18 @@ async fn drawn(ctx: &Ctx<e::ExplorerPage>) -> Result<String, ApiError> {
         next: found.next.map(|gpu| gpu.to_string()),
         season,
         snapshots,
-        cosigned: cosigned(ctx).await?,
+        cosigned: cosigned(app).await?,
     };
-    Ok(gangline_pages::explorer(&chrome(ctx), &view))
+    Ok(gangline_pages::explorer(chrome, &view))
 }
 
 /// How far the log is cosigned, where witnesses are asked for it.
-async fn cosigned(ctx: &Ctx<e::ExplorerPage>) -> Result<Option<Cosigned>, ApiError> {
-    let asked = ctx.app.witnesses.count();
+async fn cosigned(app: &App) -> Result<Option<Cosigned>, ApiError> {
+    let asked = app.witnesses.count();
     if asked == 0 {
         return Ok(None);
     }
-    let found = ctx.app.store.public().cosigned().await?;
+    let found = app.store.public().cosigned().await?;
     Ok(Some(match found {
         Some(found) => Cosigned {
             entries: found.size,

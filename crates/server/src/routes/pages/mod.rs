@@ -38,6 +38,7 @@ pub use assets::assets;
 pub use chrome::{chrome, chrome_of, error_response};
 pub use cookie::{DONE_COOKIE, no_done};
 pub use drawn::Drawn;
+pub use explorer::draw_ahead;
 
 use crate::router::Api;
 
