@@ -33,15 +33,18 @@ const LOTS: usize = 4;
 pub async fn run(app: App, mut came: mpsc::Receiver<Came>) {
     let places = Arc::new(Semaphore::new(LOTS));
     loop {
-        let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
-        let mut lot = Vec::new();
-        tokio::select! {
+        let next = async {
+            let place = Arc::clone(&places).acquire_owned().await.ok()?;
+            let mut lot = Vec::new();
+            (came.recv_many(&mut lot, TOGETHER).await > 0).then_some((place, lot))
+        };
+        let (place, lot) = tokio::select! {
             () = app.stop.cancelled() => return,
-            _ = came.recv_many(&mut lot, TOGETHER) => {}
-        }
-        if lot.is_empty() {
-            return;
-        }
+            next = next => match next {
+                Some(next) => next,
+                None => return,
+            },
+        };
         let app = app.clone();
         tokio::spawn(async move {
             answer(&app, lot).await;

@@ -154,6 +154,9 @@ impl<Q: Send + 'static, A: Send + 'static> Drop for Work<Q, A> {
 
 /// A step of several that go the same way: those that are in order go on together, and those that are refused stay so.
 /// What comes is as many as went, in their order.
+///
+/// # Panics
+/// When `together` does not answer each: what comes would be taken for others' answers.
 pub async fn onward<T, U, E, F, R>(all: Vec<Result<T, E>>, together: F) -> Vec<Result<U, E>>
 where
     F: FnOnce(Vec<T>) -> R,
@@ -170,7 +173,10 @@ where
             Err(error) => Some(error),
         })
         .collect();
-    let mut went = together(going).await.into_iter();
+    let count = going.len();
+    let went = together(going).await;
+    assert_eq!(went.len(), count, "a step did not answer each of those who took it");
+    let mut went = went.into_iter();
     refused
         .into_iter()
         .filter_map(|refused| refused.map_or_else(|| went.next(), |error| Some(Err(error))))

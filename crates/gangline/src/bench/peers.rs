@@ -10,6 +10,8 @@ use std::{
 
 use anyhow::{Context, ensure};
 
+use crate::fleet::udp::heard;
+
 use super::procs::{Server, find, free_port, wait_for};
 
 /// Questions under way at once, for every contender.
@@ -53,21 +55,21 @@ impl Echo {
         let socket = UdpSocket::bind("127.0.0.1:0")?;
         socket.connect(&self.door)?;
         socket.set_read_timeout(Some(Duration::from_millis(20)))?;
-        let (mut bytes, mut answers) = ([7; 64], 0);
+        let (bytes, mut answers) = ([7; 64], 0);
         let until = Instant::now() + Duration::from_secs_f64(seconds);
         let mut flying = 0usize;
         while Instant::now() < until {
             while flying < WINDOW && socket.send(&bytes).is_ok() {
                 flying += 1;
             }
-            match socket.recv(&mut bytes) {
-                Ok(_) => {
-                    answers += 1;
-                    flying -= 1;
-                }
-                // What was lost is lost.
-                Err(_) => flying = 0,
-            }
+            let before = answers;
+            heard(&socket, |_| {
+                answers += 1;
+                Ok(())
+            })?;
+            let came = (answers - before) as usize;
+            // What was lost is lost.
+            flying = if came == 0 { 0 } else { flying.saturating_sub(came) };
         }
         Ok(answers)
     }

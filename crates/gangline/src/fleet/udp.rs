@@ -4,6 +4,7 @@ use std::{
     collections::{HashMap, VecDeque},
     net::UdpSocket,
     os::fd::AsRawFd,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -48,6 +49,27 @@ impl Round {
     }
 }
 
+/// Datagrams that come within this time of the first are told of with it, as network cards do: otherwise a server on the same
+/// machine is charged for waking whoever it answers, for each answer.
+const TOLD_TOGETHER: Duration = Duration::from_micros(300);
+
+/// Waits a moment for a datagram, and takes every other that comes about then.
+///
+/// # Errors
+/// Those of `take`.
+pub fn heard(socket: &UdpSocket, mut take: impl FnMut(&[u8]) -> anyhow::Result<()>) -> anyhow::Result<()> {
+    let mut bytes = [0; 256];
+    let Ok(mut length) = socket.recv(&mut bytes) else { return Ok(()) };
+    std::thread::sleep(TOLD_TOGETHER);
+    loop {
+        take(&bytes[..length.min(bytes.len())])?;
+        match recv(socket.as_raw_fd(), &mut bytes, MsgFlags::MSG_DONTWAIT) {
+            Ok(more) => length = more,
+            Err(_) => return Ok(()),
+        }
+    }
+}
+
 struct Flying {
     n: u32,
     minute: Minute,
@@ -58,7 +80,7 @@ struct Flying {
 
 /// Sends beats and hears answers, on one socket.
 pub struct Pump {
-    socket: UdpSocket,
+    socket: Arc<UdpSocket>,
     by_alias: HashMap<Alias, u32>,
     flying: HashMap<Alias, Flying>,
     again: VecDeque<(Instant, Alias)>,
@@ -81,7 +103,7 @@ impl Pump {
             .enumerate()
             .filter_map(|(n, lane)| Some((lane.as_ref()?.alias, n as u32)))
             .collect();
-        Ok(Self { socket, by_alias, flying: HashMap::new(), again: VecDeque::new() })
+        Ok(Self { socket: Arc::new(socket), by_alias, flying: HashMap::new(), again: VecDeque::new() })
     }
 
     /// One beat of each of these machines for `minute`, spread over `over` (as fast as it goes where that is
@@ -158,16 +180,13 @@ impl Pump {
         weather: &mut Weather,
         book: &mut Book,
     ) -> anyhow::Result<()> {
-        let mut bytes = [0; 256];
-        // Waits a moment for the first, and takes every other that is there.
-        let mut got = self.socket.recv(&mut bytes).ok();
-        while let Some(length) = got {
+        let socket = Arc::clone(&self.socket);
+        heard(&socket, |answer| {
             if weather.lets_through() {
-                self.take(round, crew, &bytes[..length.min(bytes.len())], book)?;
+                self.take(round, crew, answer, book)?;
             }
-            got = recv(self.socket.as_raw_fd(), &mut bytes, MsgFlags::MSG_DONTWAIT).ok();
-        }
-        Ok(())
+            Ok(())
+        })
     }
 
     fn take(&mut self, round: &mut Round, crew: &Crew, bytes: &[u8], book: &mut Book) -> anyhow::Result<()> {
