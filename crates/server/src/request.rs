@@ -345,19 +345,15 @@ pub(crate) struct Head<'a> {
 /// Verifies of each of these heads that an enrolled key has signed it, together with what others ask at the same time.
 pub(crate) async fn signed_heads(
     app: &App,
-    heads: Vec<Head<'_>>,
+    mut heads: Vec<Head<'_>>,
     now: UnixSeconds,
 ) -> Vec<Result<HeadVerified, ApiError>> {
     let freezes = app.noticer.freezes().current();
-    let mut keys = Vec::with_capacity(heads.len());
-    let heads: Vec<_> = heads
-        .into_iter()
-        .inspect(|head| keys.push(head.claimed.key))
-        .map(|head| {
-            head.shown.key = Some(head.claimed.key);
-            head
-        })
-        .collect();
+    let keys = heads.iter_mut().map(|head| {
+        head.shown.key = Some(head.claimed.key);
+        head.claimed.key
+    });
+    let keys = keys.collect();
     let records = app.store.each_key(keys).await;
     let found = heads.into_iter().zip(records).map(|(head, record)| {
         let record = record?;
