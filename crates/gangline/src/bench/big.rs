@@ -180,13 +180,16 @@ fn p99_millis(mut waits: Vec<Duration>) -> f64 {
 /// Lets every other thread of this machine go first, as if the fleet had processors of its own: otherwise what is measured is
 /// how long the system lets the fleet keep one that a visitor and the server wait for. Whether that could be done.
 fn give_way() -> bool {
-    let thread = nix::unistd::gettid().to_string();
-    let asked = Command::new("chrt").args(["--idle", "--pid", "0", &thread]).stdout(Stdio::null()).status();
-    asked.is_ok_and(|status| status.success())
+    let thread = std::fs::read_link("/proc/thread-self").ok();
+    let asked = thread.as_deref().and_then(Path::file_name).map(|thread| {
+        Command::new("chrt").args(["--idle", "--pid", "0"]).arg(thread).stdout(Stdio::null()).status()
+    });
+    asked.is_some_and(|asked| asked.is_ok_and(|status| status.success()))
 }
 
-/// Does something while the fleet beats, which gives way to everything else, begins a second before and goes on with the machine at place `at`, so that none
-/// repeats its minute before all have had a turn: what came of it, and the beats a second meanwhile.
+/// Does something while the fleet beats, which gives way to everything else. It begins a second before and goes on with the
+/// machine at place `at`, so that none repeats its minute before all have had a turn: what came of it, and the beats a second
+/// meanwhile.
 fn beside_beats<T>(
     pump: &mut Pump,
     crew: &mut Crew,

@@ -10,9 +10,8 @@ use std::{
 
 use anyhow::{Context, ensure};
 
-use crate::fleet::udp::heard;
-
 use super::procs::{Server, find, free_port, wait_for};
+use crate::fleet::udp::heard;
 
 /// Questions under way at once, for every contender.
 pub const WINDOW: usize = 256;
@@ -62,12 +61,8 @@ impl Echo {
             while flying < WINDOW && socket.send(&bytes).is_ok() {
                 flying += 1;
             }
-            let before = answers;
-            heard(&socket, |_| {
-                answers += 1;
-                Ok(())
-            })?;
-            let came = (answers - before) as usize;
+            let came = heard(&socket, |_| Ok(()))?;
+            answers += came as u64;
             // What was lost is lost.
             flying = if came == 0 { 0 } else { flying.saturating_sub(came) };
         }

@@ -53,19 +53,21 @@ impl Round {
 /// machine is charged for waking whoever it answers, for each answer.
 const TOLD_TOGETHER: Duration = Duration::from_micros(300);
 
-/// Waits a moment for a datagram, and takes every other that comes about then.
+/// Waits a moment for a datagram, and takes every other that comes about then; how many there were.
 ///
 /// # Errors
 /// Those of `take`.
-pub fn heard(socket: &UdpSocket, mut take: impl FnMut(&[u8]) -> anyhow::Result<()>) -> anyhow::Result<()> {
+pub fn heard(socket: &UdpSocket, mut take: impl FnMut(&[u8]) -> anyhow::Result<()>) -> anyhow::Result<usize> {
     let mut bytes = [0; 256];
-    let Ok(mut length) = socket.recv(&mut bytes) else { return Ok(()) };
+    let Ok(mut length) = socket.recv(&mut bytes) else { return Ok(0) };
     std::thread::sleep(TOLD_TOGETHER);
+    let mut taken = 0;
     loop {
         take(&bytes[..length.min(bytes.len())])?;
+        taken += 1;
         match recv(socket.as_raw_fd(), &mut bytes, MsgFlags::MSG_DONTWAIT) {
             Ok(more) => length = more,
-            Err(_) => return Ok(()),
+            Err(_) => return Ok(taken),
         }
     }
 }
@@ -186,7 +188,8 @@ impl Pump {
                 self.take(round, crew, answer, book)?;
             }
             Ok(())
-        })
+        })?;
+        Ok(())
     }
 
     fn take(&mut self, round: &mut Round, crew: &Crew, bytes: &[u8], book: &mut Book) -> anyhow::Result<()> {

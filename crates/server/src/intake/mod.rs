@@ -68,7 +68,7 @@ pub(crate) enum Ask {
     Report(Batch, oneshot::Sender<bool>),
     /// Machines opened an epoch here.
     Open(Vec<LaneRow>, oneshot::Sender<()>),
-    /// A question by datagram is answered; the lane first, if it got one.
+    /// Questions by datagram are answered; a lane first, where there is one.
     AnswerOpenings(Vec<OpeningAnswer>),
     /// Machines opened epochs, perhaps at another server of this network.
     Learn(Vec<LaneRow>),

@@ -117,22 +117,25 @@ async fn chained(
     permitted: Vec<Permitted<'_>>,
 ) -> Vec<Result<(Permit<act::Beat>, BTreeMap<GpuId, ChainRow>), ApiError>> {
     let wishes =
-        || permitted.iter().flat_map(|one| one.asked.chains.iter().map(move |wish| (one.asked, wish)));
-    let signed = wishes().filter_map(|(asked, wish)| {
-        let message = chain::signed_bytes(wish.gpu, asked.starts, wish.tip);
-        Some(Signed { key: wish.uptime_key, message, signature: wish.signature_bytes()? })
-    });
-    let signed: Vec<Signed> = signed.collect();
+        permitted.iter().flat_map(|one| one.asked.chains.iter().map(|wish| (one.asked.starts, wish)));
+    let (mut signatures, mut signed) = (Vec::new(), Vec::new());
+    for (starts, wish) in wishes {
+        let signature = wish.signature_bytes();
+        // What cannot be a signature is not asked about.
+        signed.extend(signature.map(|signature| {
+            let message = chain::signed_bytes(wish.gpu, starts, wish.tip);
+            Signed { key: wish.uptime_key, message, signature }
+        }));
+        signatures.push(signature);
+    }
     let permits: Vec<_> = permitted.iter().map(|one| &one.permit).collect();
     let (present, verified) = tokio::join!(app.store.each_own_gpus(&permits), app.verify_each(signed));
     let mut verified = verified.into_iter();
+    let mut good =
+        signatures.into_iter().map(|signature| signature.filter(|_| verified.next().flatten().is_some()));
     let each = permitted.into_iter().zip(present).map(|(Permitted { asked, permit }, present)| {
-        // What cannot be a signature was not asked about; of the others each takes its own answer, also behind a refusal.
-        let good: Vec<_> = asked
-            .chains
-            .iter()
-            .map(|wish| wish.signature_bytes().filter(|_| verified.next().flatten().is_some()))
-            .collect();
+        // Each takes its own answers, also where it is refused.
+        let good: Vec<_> = good.by_ref().take(asked.chains.len()).collect();
         let present: BTreeSet<GpuId> = present?.into_iter().collect();
         let mut chains = BTreeMap::new();
         for (wish, good) in asked.chains.iter().zip(good) {
