@@ -63,16 +63,12 @@ pub(crate) fn transcript_of(row: &impl Columns) -> Result<Option<Transcript>, St
 }
 
 /// A GPU as anyone may see it now, from its row with its machine's `account`, `paused`, `left_at` and `simulated`,
-/// and with `hired`. What changes for every GPU all the time is left out and filled in when it is read.
+/// and with `hired` and `offered`. What changes for every GPU all the time is left out and filled in when it is read.
 pub(crate) fn public_gpu(row: &impl Columns, now: UnixSeconds) -> Result<PublicGpu, StoreError> {
     let gpu = gpu_row(row)?;
-    let hired = row.flag("hired")?;
-    let here = row.flag("present")? && row.int_or_none("left_at")?.is_none();
-    let connected = here && gpu.beat_at.0 > 0 && now.since(gpu.beat_at) <= CONNECTED_SECONDS;
-    let proven = gpu.standing == Standing::Proven;
     let shown = gpu.shown();
     let is_claimed = shown.model == gpu.claim.model;
-    Ok(PublicGpu {
+    let public = PublicGpu {
         id: gpu.resource.gpu,
         label: gpu.label,
         model: shown.model,
@@ -83,17 +79,39 @@ pub(crate) fn public_gpu(row: &impl Columns, now: UnixSeconds) -> Result<PublicG
         standing: gpu.standing,
         standing_reason: gpu.reason,
         profile: gpu.profile,
-        connected,
-        rentable: connected && proven && gpu.offer.is_some() && !hired && !row.flag("paused")?,
-        hired,
+        connected: false,
+        rentable: false,
+        hired: false,
         simulated: row.flag("simulated")?,
         registered_at: row.at("registered_at")?,
-        // While it is connected, its last beat is that of its uptime, which is kept apart.
-        last_beat_at: if connected { UnixSeconds(0) } else { gpu.beat_at },
+        last_beat_at: UnixSeconds(0),
         last_proof_at: row.at("proof_at")?,
         uptime_minutes_day: 0,
         season_share: MicroCredits(0),
         season_held: MicroCredits(0),
+    };
+    turned_gpu(row, now, public)
+}
+
+/// A GPU of which nothing was rewritten since it was `known` so: only what its beats and hires change, from its row's `beat_at`,
+/// `present`, `standing` and `offered`, with its machine's `paused` and `left_at`, and with `hired`.
+pub(crate) fn turned_gpu(
+    row: &impl Columns,
+    now: UnixSeconds,
+    known: PublicGpu,
+) -> Result<PublicGpu, StoreError> {
+    let beat_at = row.at("beat_at")?;
+    let hired = row.flag("hired")?;
+    let here = row.flag("present")? && row.int_or_none("left_at")?.is_none();
+    let connected = here && beat_at.0 > 0 && now.since(beat_at) <= CONNECTED_SECONDS;
+    let proven = row.word::<Standing>("standing")? == Standing::Proven;
+    Ok(PublicGpu {
+        connected,
+        rentable: connected && proven && row.flag("offered")? && !hired && !row.flag("paused")?,
+        hired,
+        // While it is connected, its last beat is that of its uptime, which is kept apart.
+        last_beat_at: if connected { UnixSeconds(0) } else { beat_at },
+        ..known
     })
 }
 

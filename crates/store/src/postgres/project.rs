@@ -218,7 +218,7 @@ async fn public_gpus(
     ids: &[GpuId],
     now: UnixSeconds,
 ) -> Result<Vec<PublicGpu>, StoreError> {
-    let rows = sqlx::query("SELECT g.*, m.account, m.paused, m.left_at, m.simulated, EXISTS (SELECT 1 FROM cluster c WHERE c.gpu = g.id AND c.state IN ('requested', 'starting', 'running', 'releasing')) AS hired FROM gpu g JOIN machine m ON m.id = g.machine WHERE g.id = ANY ($1)")
+    let rows = sqlx::query("SELECT g.*, g.offer IS NOT NULL AS offered, m.account, m.paused, m.left_at, m.simulated, EXISTS (SELECT 1 FROM cluster c WHERE c.gpu = g.id AND c.state IN ('requested', 'starting', 'running', 'releasing')) AS hired FROM gpu g JOIN machine m ON m.id = g.machine WHERE g.id = ANY ($1)")
         .bind(ids.iter().map(Id::blob).collect::<Vec<_>>())
         .fetch_all(tx)
         .await

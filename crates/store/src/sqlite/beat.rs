@@ -418,7 +418,8 @@ async fn fold_links(
 #[cfg(test)]
 mod tests {
     use gangline_guard::{Actor, Job, permit::permit, policy::on};
-    use gangline_types::{AccountId, public::PublicUptime};
+    use gangline_types::{AccountId, Standing, public::PublicUptime};
+    use gangline_wire::api::public::GpusQuery;
 
     use super::*;
     use crate::{SimulatedMachine, sqlite::simulate::made};
@@ -427,16 +428,81 @@ mod tests {
         (AccountId::from_bytes([9; 16]), made(n, [n; 32]))
     }
 
+    const NOW: UnixSeconds = UnixSeconds(480_000 * 3600 + 1_800);
+
+    /// Books with three simulated machines, and who folds and projects at a moment.
+    async fn of_three(folder: &std::path::Path) -> SqliteStore {
+        let store = SqliteStore::open(folder).await.unwrap();
+        let setup = permit::<act::Simulate>(&Actor::job(Job::Setup), on::Network, NOW).unwrap();
+        store.add_simulated_account(&setup, AccountId::from_bytes([9; 16])).await.unwrap();
+        store.add_simulated(&setup, &[1, 2, 3].map(of_one_supplier)).await.unwrap();
+        store
+    }
+    fn reconciles(at: UnixSeconds) -> Permit<act::Reconcile> {
+        permit(&Actor::job(Job::Reconciler), on::Network, at).unwrap()
+    }
+    async fn project(store: &SqliteStore, at: UnixSeconds) {
+        let project = permit(&Actor::job(Job::Projector), on::Network, at).unwrap();
+        while store.project(&project, at).await.unwrap().more {}
+    }
+
+    #[tokio::test]
+    async fn who_came_or_went_shows_it_and_what_was_rewritten_of_it_meanwhile() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = of_three(folder.path()).await;
+        project(&store, NOW).await;
+        let beat = async |n: u8, at: UnixSeconds| {
+            let bits = UptimeHour(1 << (at.minute().0 % 60));
+            let row = FoldedHour {
+                gpu: GpuId::from_bytes([n; 16]),
+                hour: at.minute().hour(),
+                bits,
+                unchained: bits,
+            };
+            let fold = Fold { hours: vec![row], taken_at: at, ..Fold::default() };
+            store.fold(&reconciles(at), &fold).await.unwrap();
+        };
+        let rewrite = async |n: u8, statement: &'static str| {
+            sqlx::query(statement).bind(vec![n; 16]).execute(&store.write).await.unwrap();
+        };
+        let shown = async |n: u8| {
+            let gpu = store.public().gpu(GpuId::from_bytes([n; 16])).await.unwrap().unwrap();
+            (gpu.connected, gpu.label.to_string(), gpu.standing)
+        };
+        let listed = async |standing: Standing| {
+            let query = GpusQuery { standing: Some(standing), ..GpusQuery::default() };
+            store.public().gpus(&query).await.unwrap().gpus.len()
+        };
+        let (of_one, none) = ("one".to_owned(), String::new());
+        beat(1, NOW).await;
+        beat(2, NOW).await;
+        rewrite(1, "UPDATE gpu SET label = 'one' WHERE id = ?").await;
+        project(&store, NOW).await;
+        assert_eq!(shown(1).await, (true, of_one.clone(), Standing::Proven));
+        assert_eq!(shown(2).await, (true, none.clone(), Standing::Proven));
+        assert_eq!(shown(3).await, (false, none.clone(), Standing::Proven));
+        assert_eq!(store.public().totals().await.unwrap().connected, 2);
+
+        // Both fall silent, and one is quarantined at the same time: lists have it elsewhere.
+        rewrite(2, "UPDATE gpu SET standing = 'quarantined' WHERE id = ?").await;
+        let later = NOW.plus(600);
+        project(&store, later).await;
+        assert_eq!(shown(1).await, (false, of_one.clone(), Standing::Proven));
+        assert_eq!(shown(2).await, (false, none, Standing::Quarantined));
+        assert_eq!((listed(Standing::Proven).await, listed(Standing::Quarantined).await), (2, 1));
+        assert_eq!(store.public().totals().await.unwrap().connected, 0);
+
+        beat(1, later).await;
+        project(&store, later).await;
+        assert_eq!(shown(1).await, (true, of_one, Standing::Proven));
+        assert_eq!(store.public().totals().await.unwrap().connected, 1);
+        store.close().await;
+    }
+
     #[tokio::test]
     async fn what_is_folded_is_in_the_books_and_in_the_projection_once() {
         let folder = tempfile::tempdir().unwrap();
-        let store = SqliteStore::open(folder.path()).await.unwrap();
-        let now = UnixSeconds(480_000 * 3600 + 1_800);
-        let setup = permit::<act::Simulate>(&Actor::job(Job::Setup), on::Network, now).unwrap();
-        store.add_simulated_account(&setup, AccountId::from_bytes([9; 16])).await.unwrap();
-        store.add_simulated(&setup, &[1, 2, 3].map(of_one_supplier)).await.unwrap();
-        let reconcile = permit::<act::Reconcile>(&Actor::job(Job::Reconciler), on::Network, now).unwrap();
-        let project = permit::<act::Project>(&Actor::job(Job::Projector), on::Network, now).unwrap();
+        let (store, now) = (of_three(folder.path()).await, NOW);
         let gpu = |n: u8| GpuId::from_bytes([n; 16]);
         let running = now.minute().hour();
         let row = |n: u8, hours_ago: u32, bits: u64, unchained: u64| FoldedHour {
@@ -454,8 +520,8 @@ mod tests {
         };
         let fold = async |hours: Vec<FoldedHour>, links: Vec<FoldedLink>| {
             let fold = Fold { hours, links, up: vec![(running, UptimeHour(1))], taken_at: now };
-            store.fold(&reconcile, &fold).await.unwrap();
-            while store.project(&project, now).await.unwrap().more {}
+            store.fold(&reconciles(now), &fold).await.unwrap();
+            project(&store, now).await;
         };
         let shown = async |n: u8| {
             let hours =

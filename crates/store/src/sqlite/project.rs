@@ -16,7 +16,7 @@ use sqlx::sqlite::SqliteRow;
 
 use crate::{
     EntryGroup, Projected, StoreError, TOLD_MAX,
-    books::project::{flags_of, is_news, public_gpu, public_proof, transcript_of},
+    books::project::{flags_of, is_news, public_gpu, public_proof, transcript_of, turned_gpu},
     sql::{Columns, Id, json, packed, word},
     sqlite::{SqliteStore, handed::Taken, snapshot::write_group},
 };
@@ -62,7 +62,7 @@ impl SqliteStore {
         let mut tx = self.public_write.begin().await.map_err(StoreError::sql(doing))?;
         let looked_at = UnixSeconds(followed(&mut tx, LOOKED).await? as u64);
         let rewritten = self.rewritten(followed(&mut tx, REWRITTEN).await?).await?;
-        let mut ids = rewritten.gpus;
+        let mut ids = rewritten.gpus.clone();
         ids.extend(self.turned.take(beats_until, GPUS_AT_ONCE));
         let beats_after = UnixSeconds(followed(&mut tx, BEATS).await? as u64);
         let mut all_folded = true;
@@ -110,9 +110,16 @@ impl SqliteStore {
         let mut changed = Vec::new();
         for some in ids.chunks(IDS_AT_ONCE) {
             let before = public_rows(&mut tx, some).await?;
-            let mut now_so = self.public_gpus(some, beats_until).await?;
+            let is_anew = |id: &&GpuId| rewritten.gpus.binary_search(id).is_ok() || !before.contains_key(id);
+            let (anew, turned): (Vec<GpuId>, Vec<GpuId>) = some.iter().partition(is_anew);
+            let mut now_so = self.public_gpus(&anew, beats_until).await?;
+            now_so.extend(self.turned_gpus(&turned, &before, beats_until).await?);
             now_so.retain(|gpu| before.get(&gpu.id) != Some(gpu));
-            write_gpus(&mut tx, &now_so, look).await?;
+            let (stayed, others): (Vec<&PublicGpu>, Vec<&PublicGpu>) = now_so
+                .iter()
+                .partition(|gpu| before.get(&gpu.id).is_some_and(|known| is_same_kind(known, gpu)));
+            turn_gpus(&mut tx, &stayed, look).await?;
+            write_gpus(&mut tx, &others, look).await?;
             for gpu in now_so {
                 let known = before.get(&gpu.id);
                 if changed.len() < TOLD_MAX && is_news(known, &gpu) {
@@ -180,7 +187,8 @@ impl SqliteStore {
             .fetch_all(&self.read)
             .await
             .map_err(StoreError::sql("listing what was rewritten"))?;
-        let gpus: Vec<GpuId> = rows.iter().map(|r| r.id("gpu")).collect::<Result<_, _>>()?;
+        let mut gpus: Vec<GpuId> = rows.iter().map(|r| r.id("gpu")).collect::<Result<_, _>>()?;
+        gpus.sort_unstable();
         let last = rows.last().map(|r| r.int("seq")).transpose()?.map_or(after, |seq| seq as i64);
         Ok(Rewritten { more: gpus.len() == GPUS_AT_ONCE, gpus, last })
     }
@@ -234,13 +242,38 @@ impl SqliteStore {
         beats_until: UnixSeconds,
     ) -> Result<Vec<PublicGpu>, StoreError> {
         let rows = sqlx::query(
-            "WITH RECURSIVE n (i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE (i + 1) * 16 < length(?1)) SELECT g.*, m.account, m.paused, m.left_at, m.simulated, EXISTS (SELECT 1 FROM cluster c WHERE c.gpu = g.id AND c.state IN ('requested', 'starting', 'running', 'releasing')) AS hired FROM n CROSS JOIN gpu g ON g.id = substr(?1, 1 + 16 * n.i, 16) CROSS JOIN machine m ON m.id = g.machine",
+            "WITH RECURSIVE n (i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE (i + 1) * 16 < length(?1)) SELECT g.*, g.offer IS NOT NULL AS offered, m.account, m.paused, m.left_at, m.simulated, EXISTS (SELECT 1 FROM cluster c WHERE c.gpu = g.id AND c.state IN ('requested', 'starting', 'running', 'releasing')) AS hired FROM n CROSS JOIN gpu g ON g.id = substr(?1, 1 + 16 * n.i, 16) CROSS JOIN machine m ON m.id = g.machine",
         )
         .bind(packed(ids))
         .fetch_all(&self.read)
         .await
         .map_err(StoreError::sql("reading GPUs for the public projection"))?;
         rows.iter().map(|row| public_gpu(row, self.turned.known_until(row.id("id")?, beats_until))).collect()
+    }
+
+    /// These GPUs as the public may see them now, in no order, where nothing but what their beats and hires change is another
+    /// than in `known`, which has them all.
+    async fn turned_gpus(
+        &self,
+        ids: &[GpuId],
+        known: &HashMap<GpuId, PublicGpu>,
+        beats_until: UnixSeconds,
+    ) -> Result<Vec<PublicGpu>, StoreError> {
+        let rows = sqlx::query(
+            "WITH RECURSIVE n (i) AS (SELECT 0 WHERE length(?1) > 0 UNION ALL SELECT i + 1 FROM n WHERE (i + 1) * 16 < length(?1)) SELECT g.id, g.beat_at, g.present, g.standing, g.offer IS NOT NULL AS offered, m.paused, m.left_at, EXISTS (SELECT 1 FROM cluster c WHERE c.gpu = g.id AND c.state IN ('requested', 'starting', 'running', 'releasing')) AS hired FROM n CROSS JOIN gpu g ON g.id = substr(?1, 1 + 16 * n.i, 16) CROSS JOIN machine m ON m.id = g.machine",
+        )
+        .bind(packed(ids))
+        .fetch_all(&self.read)
+        .await
+        .map_err(StoreError::sql("reading GPUs for the public projection"))?;
+        let turned = |row: &SqliteRow| {
+            let id = row.id("id")?;
+            let known = known.get(&id).cloned();
+            let known = known
+                .ok_or_else(|| StoreError::Malformed(format!("GPU {id}, which the projection lacks")))?;
+            turned_gpu(row, self.turned.known_until(id, beats_until), known)
+        };
+        rows.iter().map(turned).collect()
     }
 
     /// Which late hours this look takes on.
@@ -489,6 +522,7 @@ fn hour_of(row: &SqliteRow) -> Result<(GpuId, [u64; 4]), StoreError> {
 
 /// GPUs of which something was rewritten.
 struct Rewritten {
+    /// In order.
     gpus: Vec<GpuId>,
     /// The place of the last of them.
     last: i64,
@@ -536,15 +570,38 @@ async fn public_rows(
     rows.collect()
 }
 
+/// Whether lists have both at the same place: only what one is doing differs.
+fn is_same_kind(one: &PublicGpu, other: &PublicGpu) -> bool {
+    (&one.model, &one.kind, &one.standing) == (&other.model, &other.kind, &other.standing)
+}
+
+/// Rewrites rows of GPUs that are what they were: of the indexes, only that of changes is touched.
+async fn turn_gpus(
+    tx: &mut sqlx::SqliteConnection,
+    gpus: &[&PublicGpu],
+    look: i64,
+) -> Result<(), StoreError> {
+    let ids: Vec<GpuId> = gpus.iter().map(|gpu| gpu.id).collect();
+    let parts: Vec<(i64, String)> = gpus.iter().map(|gpu| (flags_of(gpu), json(gpu))).collect();
+    sqlx::query("UPDATE gpu SET flags = j.value ->> 0, seq = ?3, row = j.value ->> 1 FROM json_each(?2) j WHERE gpu.id = substr(?1, 1 + 16 * j.key, 16)")
+        .bind(packed(&ids))
+        .bind(json(&parts))
+        .bind(look)
+        .execute(&mut *tx)
+        .await
+        .map_err(StoreError::sql("writing rows of the public projection"))?;
+    Ok(())
+}
+
 /// Writes rows down, all with one statement: its parts come as one list each of ids and of everything else.
 async fn write_gpus(
     tx: &mut sqlx::SqliteConnection,
-    gpus: &[PublicGpu],
+    gpus: &[&PublicGpu],
     look: i64,
 ) -> Result<(), StoreError> {
     let doing = "writing rows of the public projection";
     let ids: Vec<GpuId> = gpus.iter().map(|gpu| gpu.id).collect();
-    let parts = |gpu: &PublicGpu| {
+    let parts = |gpu: &&PublicGpu| {
         (
             gpu.id.to_string(),
             gpu.model.clone(),
