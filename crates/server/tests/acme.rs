@@ -10,6 +10,7 @@ use std::{
     net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket},
     path::Path,
     process::{Child, Command, Stdio},
+    sync::atomic::{AtomicU32, Ordering},
     time::{Duration, Instant},
 };
 
@@ -33,13 +34,18 @@ impl Drop for Running {
     }
 }
 
-/// A port that was free a moment ago.
+/// A port that nobody has, and that the system gives nobody who asks for any (it has those from 32768 on): the authority has to
+/// be told of ports before somebody listens there.
 fn port() -> u16 {
-    TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port()
-}
-
-fn udp_port() -> u16 {
-    UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port()
+    static ASKED: AtomicU32 = AtomicU32::new(0);
+    let of_process = std::process::id().wrapping_mul(37);
+    loop {
+        let port = 10_000 + (of_process.wrapping_add(ASKED.fetch_add(1, Ordering::Relaxed)) % 20_000) as u16;
+        let here = (Ipv4Addr::LOCALHOST, port);
+        if TcpListener::bind(here).is_ok() && UdpSocket::bind(here).is_ok() {
+            return port;
+        }
+    }
 }
 
 /// A real authority, and the names it looks up.
@@ -59,7 +65,7 @@ impl Pebble {
         let [cert, key] = ["pebble.pem", "pebble-key.pem"].map(|name| folder.join(name));
         ca.write([&cert, &key], &["localhost"]);
         std::fs::write(folder.join("ca.pem"), &ca.pem).unwrap();
-        let (listen, management, tls_port, http_port, dns) = (port(), port(), port(), port(), udp_port());
+        let (listen, management, tls_port, http_port, dns) = (port(), port(), port(), port(), port());
         let config = serde_json::json!({"pebble": {
             "listenAddress": format!("127.0.0.1:{listen}"), "managementListenAddress": format!("127.0.0.1:{management}"),
             "certificate": cert, "privateKey": key, "httpPort": http_port, "tlsPort": tls_port,
