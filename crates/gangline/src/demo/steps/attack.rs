@@ -126,6 +126,10 @@ async fn books(world: &mut World) -> anyhow::Result<BTreeMap<String, String>> {
     Ok(all)
 }
 
+/// How long the attacker may say nothing: whoever claims to be what it is not is given up to six challenges of a minute each, and on a
+/// machine that is loaded it misses some.
+const SILENT: Duration = Duration::from_secs(420);
+
 /// Runs the attacker's process.
 async fn act(world: &World, plan: &Plan) -> anyhow::Result<Vec<Attempt>> {
     let spec = Spec {
@@ -139,7 +143,7 @@ async fn act(world: &World, plan: &Plan) -> anyhow::Result<Vec<Attempt>> {
     let mut process = Process::start(&world.fleet, spec)?;
     let mut attempts = Vec::new();
     loop {
-        let (_, line) = process.line(Duration::from_secs(120)).await?;
+        let (_, line) = process.line(SILENT).await?;
         let attempt: Attempt =
             serde_json::from_str(&line).with_context(|| format!("the attacker said {line:?}"))?;
         if attempt.is_end() {
