@@ -430,7 +430,7 @@ mod tests {
 
     const NOW: UnixSeconds = UnixSeconds(480_000 * 3600 + 1_800);
 
-    /// Books with three simulated machines, and who folds and projects at a moment.
+    /// Books with three simulated machines of one supplier.
     async fn of_three(folder: &std::path::Path) -> SqliteStore {
         let store = SqliteStore::open(folder).await.unwrap();
         let setup = permit::<act::Simulate>(&Actor::job(Job::Setup), on::Network, NOW).unwrap();
