@@ -5,6 +5,7 @@ use std::{
     io::{BufRead, BufReader},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
+    sync::atomic::{AtomicU32, Ordering},
     time::{Duration, Instant},
 };
 
@@ -174,12 +175,17 @@ pub fn find(program: &str) -> Option<PathBuf> {
     std::env::split_paths(&paths).chain(more).map(|dir| dir.join(program)).find(|path| path.is_file())
 }
 
-/// A port that nobody has at the moment.
-///
-/// # Errors
-/// When there is none.
-pub fn free_port() -> anyhow::Result<u16> {
-    Ok(std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
+/// A port that nobody has, and that the system gives nobody who asks for any (it has those from 32768 on): a peer is told of its
+/// port before it listens there.
+pub fn free_port() -> u16 {
+    static ASKED: AtomicU32 = AtomicU32::new(0);
+    let of_process = std::process::id().wrapping_mul(41);
+    loop {
+        let port = 10_000 + (of_process.wrapping_add(ASKED.fetch_add(1, Ordering::Relaxed)) % 20_000) as u16;
+        if std::net::TcpListener::bind((std::net::Ipv4Addr::LOCALHOST, port)).is_ok() {
+            return port;
+        }
+    }
 }
 
 /// Waits until somebody takes connections there.
