@@ -17,14 +17,17 @@ use gangline_rules::{
     months::{DAY, Day, month_of},
     snapshot::{PeriodInput, period_span},
 };
-use gangline_store::{Journal, SimulatedMachine, Store, TakenSnapshot};
+use gangline_store::{DatabaseUrl, Journal, SimulatedMachine, Store, TakenSnapshot};
 use gangline_types::{
     AccountId, AdapterKind, Backend, GpuClaim, GpuId, Hash, Hour, MachineId, MicroCredits, Minute, Profile,
     Standing, Text, UnixSeconds, UptimeHour, public::PublicSeason,
 };
 use gangline_wire::{SigningKey, api::machine::Offer, beat::Epoch};
 
-use crate::{edge, run::ServeError};
+use crate::{
+    edge,
+    run::{self, ServeError},
+};
 
 /// Machines of one made-up supplier.
 pub const MACHINES_PER_ACCOUNT: u32 = 1_000;
@@ -343,22 +346,25 @@ async fn take_snapshots(
     Ok(())
 }
 
-/// What the books of a server that does not run hold of these hours, together with what its intake had on disk and
-/// had not folded in.
+/// What the books hold of these hours, together with what intakes wrote down and nobody has folded in. Books in a folder are
+/// those of a server that does not run; where they are in a `database`, servers may run, and the folder is that of one of them:
+/// the network's key is in it, and a journal where it keeps its own.
 ///
 /// # Errors
-/// When the folder is in use or cannot be read.
+/// When the folder is in use or cannot be read, or the database cannot be reached.
 pub async fn books(
     data: &Path,
+    database: Option<&DatabaseUrl>,
     hours: &[Hour],
 ) -> Result<BTreeMap<Hour, HashMap<GpuId, UptimeHour>>, ServeError> {
-    let store = Store::open(data).await?;
+    let store = match database {
+        Some(url) => run::connect(url, &run::known_key(&data.join(run::NETWORK_KEY))?).await?,
+        None => Store::open(data).await?,
+    };
     let setup = permit::<act::Simulate>(&Actor::job(Job::Setup), on::Network, edge::now())
         .map_err(crate::error::ApiError::from)?;
-    let mut all: BTreeMap<Hour, HashMap<GpuId, UptimeHour>> = BTreeMap::new();
-    for hour in hours {
-        all.insert(*hour, store.hour_of_all(&setup, *hour).await?.into_iter().collect());
-    }
+    let mut all: BTreeMap<Hour, HashMap<GpuId, UptimeHour>> =
+        hours.iter().map(|hour| (*hour, HashMap::new())).collect();
     let lanes = store.lanes(Epoch(0)).await?;
     let lanes: HashMap<_, _> = lanes.into_iter().map(|lane| (lane.grant.alias(), lane.gpus)).collect();
     let mut add = |gpu: GpuId, hour: Hour, bits: UptimeHour| {
@@ -367,8 +373,7 @@ pub async fn books(
             *held = held.merge(bits);
         }
     };
-    let journal = Journal::open(data)?;
-    let each = |line: &Line| match *line {
+    let mut each = |line: &Line| match *line {
         Line::Frame { alias, minute, gpus, .. } => {
             let lane = lanes.get(&alias).map(Vec::as_slice).unwrap_or_default();
             for (at, (gpu, _)) in lane.iter().enumerate() {
@@ -380,7 +385,14 @@ pub async fn books(
         Line::Report { gpu, hour, bits } => add(gpu, hour, bits),
         Line::Up(_) => {}
     };
-    journal.replay(each).await?;
+    // Journals before the books: what is folded meanwhile is in one or the other.
+    Journal::open(data)?.replay(&mut each).await?;
+    store.journaled(&setup).await?.iter().for_each(each);
+    for hour in hours {
+        for (gpu, bits) in store.hour_of_all(&setup, *hour).await? {
+            add(gpu, *hour, bits);
+        }
+    }
     store.close().await;
     Ok(all)
 }

@@ -78,7 +78,7 @@ pub fn measure(work: &Path, size: Size, found: &mut Found) -> anyhow::Result<()>
     }
     gangline.server.kill();
     drop(book);
-    let compared = compare(&account, &data, &who)?;
+    let compared = compare(&account, &data, None, &who)?;
     found.figure("beats acknowledged over the kills", compared.acknowledged as f64, "beats");
     let note = format!("{} SIGKILLs, {} beats acknowledged", size.kills, compared.acknowledged);
     // Without an acknowledged beat nothing was tried.

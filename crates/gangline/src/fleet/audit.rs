@@ -6,11 +6,17 @@ use std::{
 };
 
 use anyhow::Context;
-use gangline_server::simulate::{Seed, books};
+use gangline_server::{
+    DatabaseUrl,
+    simulate::{Seed, books},
+};
 use gangline_types::{GpuId, Hour, UptimeHour};
 
 use super::book;
-use crate::problem::Problem;
+use crate::{
+    problem::Problem,
+    serve::settings::{Hidden, address_of},
+};
 
 /// What `fleet audit` is asked.
 #[derive(Debug, clap::Args)]
@@ -18,9 +24,17 @@ pub struct Args {
     /// The account that `fleet run` kept.
     #[arg(long, value_name = "FILE")]
     account: PathBuf,
-    /// The data folder of the server, which has been stopped.
+    /// The data folder of the server, which has been stopped; or, with a database, of one of those on it, which may
+    /// run.
     #[arg(long, value_name = "DIR")]
     data: PathBuf,
+    /// The database that the books are in, postgres://user:password@host:5432/database. Others on this machine may see
+    /// a command line: a password belongs into the environment or into --database-file.
+    #[arg(long, value_name = "URL", env = "GANGLINE_DATABASE", hide_env_values = true)]
+    database: Option<Hidden>,
+    /// File that holds the database's address and nothing else, which only this user may read (chmod 600).
+    #[arg(long, value_name = "FILE", env = "GANGLINE_DATABASE_FILE")]
+    database_file: Option<PathBuf>,
     /// The seed of the run.
     #[arg(long, value_name = "TEXT", default_value = "gangline")]
     seed: String,
@@ -41,8 +55,9 @@ pub struct Found {
 ///
 /// # Errors
 /// When the books cannot be read, or a beat is lost.
-pub fn main(args: &Args) -> anyhow::Result<()> {
-    let found = compare(&args.account, &args.data, &Seed::of(&args.seed))?;
+pub fn main(args: Args) -> anyhow::Result<()> {
+    let database = address_of(args.database, args.database_file)?;
+    let found = compare(&args.account, &args.data, database.as_ref(), &Seed::of(&args.seed))?;
     println!(
         "{} acknowledged beats: {} lost. The books hold {} more whose answers never arrived.",
         found.acknowledged, found.lost, found.unacknowledged
@@ -53,11 +68,17 @@ pub fn main(args: &Args) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Compares an account with the books of a stopped server. What its intake had on disk is folded in first.
+/// Compares an account with the books, of a stopped server or in a database, and what intakes wrote down and nobody has
+/// folded in.
 ///
 /// # Errors
 /// When one of them cannot be read.
-pub fn compare(account: &Path, data: &Path, seed: &Seed) -> anyhow::Result<Found> {
+pub fn compare(
+    account: &Path,
+    data: &Path,
+    database: Option<&DatabaseUrl>,
+    seed: &Seed,
+) -> anyhow::Result<Found> {
     let mut acknowledged: BTreeMap<Hour, HashMap<u32, UptimeHour>> = BTreeMap::new();
     for (n, minute) in book::read(account)? {
         let bits = acknowledged.entry(minute.hour()).or_default().entry(n).or_default();
@@ -67,9 +88,10 @@ pub fn compare(account: &Path, data: &Path, seed: &Seed) -> anyhow::Result<Found
     let mut found = Found::default();
     let hours: Vec<Hour> = acknowledged.keys().copied().collect();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let books = runtime.block_on(books(data, &hours));
-    let books =
-        books.with_context(|| Problem::new(format!("the books in {} cannot be read", data.display())))?;
+    let books = runtime.block_on(books(data, database, &hours)).with_context(|| {
+        let place = database.map_or_else(|| data.display().to_string(), DatabaseUrl::to_string);
+        Problem::new(format!("the books in {place} cannot be read"))
+    })?;
     for (hour, machines) in acknowledged {
         let known = books.get(&hour);
         for (n, bits) in machines {

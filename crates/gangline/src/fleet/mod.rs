@@ -26,8 +26,8 @@ enum Command {
     Seed(seed::Args),
     /// Let them beat: steadily or all at once, over good lines or bad ones, honest or not.
     Run(Box<run::Args>),
-    /// Look for every acknowledged beat in the server's books.
-    Audit(audit::Args),
+    /// Look for every acknowledged beat in the books.
+    Audit(Box<audit::Args>),
 }
 
 /// Runs what was asked.
@@ -38,7 +38,7 @@ pub fn main(args: Args) -> anyhow::Result<()> {
     match args.command {
         Command::Seed(args) => seed::main(&args),
         Command::Run(args) => run::main(&args),
-        Command::Audit(args) => audit::main(&args),
+        Command::Audit(args) => audit::main(*args),
     }
 }
 

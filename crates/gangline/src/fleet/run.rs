@@ -19,7 +19,7 @@ use super::{
 };
 use crate::problem::Problem;
 
-/// What `fleet run` is asked. Parts are of a thousand.
+/// What `fleet run` is asked.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// The server, as http://host:port; it runs on books that `fleet seed` filled.
@@ -43,23 +43,23 @@ pub struct Args {
     /// Every machine proves its key a second time, by datagram, as after a day or when a server comes back.
     #[arg(long)]
     again: bool,
-    /// Machines that beat by HTTP; the others do by UDP.
-    #[arg(long, value_name = "PARTS", default_value_t = 0)]
+    /// Machines that beat by HTTP, of a thousand; the others do by UDP.
+    #[arg(long, value_name = "THOUSANDTHS", default_value_t = 0)]
     http: u32,
-    /// Connections that send their requests in small pieces.
-    #[arg(long, value_name = "PARTS", default_value_t = 0)]
+    /// Connections that send their requests in small pieces, of a thousand.
+    #[arg(long, value_name = "THOUSANDTHS", default_value_t = 0)]
     slow: u32,
-    /// Datagrams that are lost, each way.
-    #[arg(long, value_name = "PARTS", default_value_t = 0)]
+    /// Datagrams that are lost, of a thousand, each way.
+    #[arg(long, value_name = "THOUSANDTHS", default_value_t = 0)]
     lost: u32,
-    /// Machines whose clock is wrong.
-    #[arg(long, value_name = "PARTS", default_value_t = 0)]
+    /// Machines whose clock is wrong, of a thousand.
+    #[arg(long, value_name = "THOUSANDTHS", default_value_t = 0)]
     wrong_clocks: u32,
     /// By how many minutes it is.
     #[arg(long, value_name = "MINUTES", default_value_t = -30, allow_hyphen_values = true)]
     clock_minutes: i32,
-    /// Machines that send what is no beat of theirs.
-    #[arg(long, value_name = "PARTS", default_value_t = 0)]
+    /// Machines that send what is no beat of theirs, of a thousand.
+    #[arg(long, value_name = "THOUSANDTHS", default_value_t = 0)]
     hostile: u32,
     /// Write every acknowledged beat to this file, for `fleet audit`.
     #[arg(long, value_name = "FILE")]

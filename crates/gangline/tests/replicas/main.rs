@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "a test ends where something is not as it must be")]
 
 mod cost;
+mod fleet;
 #[path = "../live/mod.rs"]
 mod live;
 mod migrate;

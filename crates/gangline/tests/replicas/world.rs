@@ -1,6 +1,9 @@
 //! A network of simulated machines that has moved into a database, and its servers.
 
-use std::{path::PathBuf, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use gangline_server::simulate::{Identity, Seed};
 use gangline_types::{GpuId, cluster::ClusterState};
@@ -81,6 +84,11 @@ impl World {
             &folder,
             &[MORE, &["--database-file", file, "--replica-listen", "127.0.0.1:0"], &more].concat(),
         ));
+    }
+
+    /// The file with the database's address.
+    pub fn file(&self) -> &Path {
+        &self.file
     }
 
     pub fn at(&self, at: usize) -> &Server {

@@ -1,7 +1,7 @@
 //! Made-up machines for tests of load. This is the one write that says what a GPU's standing is without a proof;
 //! it can only say so of GPUs that it makes itself, on machines that are marked as simulated for good.
 
-use gangline_guard::{Permit, act};
+use gangline_guard::{Permit, act, beat::Line};
 use gangline_types::{AccountId, GpuClaim, GpuId, Hour, MachineId, Profile, Standing, UptimeHour};
 use gangline_wire::api::machine::Offer;
 
@@ -55,6 +55,10 @@ answered! { Store,
         permit: &Permit<act::Simulate>,
         hour: Hour,
     ) -> Result<Vec<(GpuId, UptimeHour)>, StoreError>;
+
+    /// What servers have acknowledged and their shared journal still holds, in order; nothing where each server's journal
+    /// is its own. Whoever reads the books after this finds there what was folded meanwhile.
+    async fn journaled(&self, permit: &Permit<act::Simulate>) -> Result<Vec<Line>, StoreError>;
 
     /// Whether the books hold any simulated machine.
     async fn has_simulated(&self) -> Result<bool, StoreError>;

@@ -1,12 +1,14 @@
 //! Made-up machines for tests of load, some thousands with one statement.
 
-use gangline_guard::{Permit, act};
+use futures_util::TryStreamExt;
+use gangline_guard::{Permit, act, beat::Line};
 use gangline_types::{AccountId, GpuId, Hour, KeyId, UptimeHour};
 
 use super::{PostgresStore, audit::audit, open::commit};
 use crate::{
     SimulatedMachine, StoreError,
     sql::{Columns, Id, json, word},
+    sqlite::journal::unpack,
 };
 
 impl PostgresStore {
@@ -101,6 +103,17 @@ impl PostgresStore {
             .await
             .map_err(StoreError::sql("reading an hour of everybody's uptime"))?;
         rows.iter().map(|r| Ok((r.id("gpu")?, UptimeHour(r.int("bits")?)))).collect()
+    }
+
+    pub(crate) async fn journaled(&self, _: &Permit<act::Simulate>) -> Result<Vec<Line>, StoreError> {
+        let doing = "reading the journal of beats";
+        let mut rows = sqlx::query("SELECT lines FROM journal ORDER BY id").fetch(&self.pool);
+        let mut lines = Vec::new();
+        while let Some(row) = rows.try_next().await.map_err(StoreError::sql(doing))? {
+            unpack(&row.bytes("lines")?, &mut lines)
+                .ok_or_else(|| StoreError::Malformed("a batch of beats of another form".into()))?;
+        }
+        Ok(lines)
     }
 
     pub(crate) async fn has_simulated(&self) -> Result<bool, StoreError> {
