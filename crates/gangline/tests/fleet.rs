@@ -108,6 +108,11 @@ fn a_fleet_beats_in_bad_weather_and_nothing_acknowledged_is_lost_to_a_kill() {
     assert!(seeded.success());
     let server = Server::start(&data, &["--allow-simulated"]);
     let url = format!("http://{}", server.address);
+    // More than there are: told what to do about it.
+    let refused =
+        gangline().args(["fleet", "run", &url, "--machines", "61", "--minutes", "0"]).output().unwrap();
+    let words = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(!refused.status.success() && words.contains("hint: ") && words.contains("fleet seed"), "{words}");
     let mut fleet = gangline();
     fleet.args([
         "fleet",

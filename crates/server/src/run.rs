@@ -227,17 +227,17 @@ async fn books(config: &Config) -> Result<(Store, SigningKey, Option<FolderLock>
         // It was made for nothing, and would only be in the way of the right one.
         let _ = std::fs::remove_file(folder.join(NETWORK_KEY));
     }
-    Ok((opened?, key, Some(lock)))
+    let store = opened?;
+    for said in store.said() {
+        tracing::warn!("{said}");
+    }
+    Ok((store, key, Some(lock)))
 }
 
 /// Opens the books of the network with this key in a database.
 pub(crate) async fn connect(url: &DatabaseUrl, key: &SigningKey) -> Result<Store, StoreError> {
     let secret = blake3::derive_key("gangline 2026 database roles", key.seed().as_ref());
-    let store = Store::connect(url, *key.public().as_bytes(), &secret, edge::random()).await?;
-    for said in store.said() {
-        tracing::warn!("{said}");
-    }
-    Ok(store)
+    Store::connect(url, *key.public().as_bytes(), &secret, edge::random()).await
 }
 
 /// Authorities that name this server, and the origin for links.

@@ -20,6 +20,10 @@ use std::{
 use anyhow::Context;
 use serde_json::json;
 
+use gangline_server::simulate::MACHINES_MAX;
+
+use crate::problem::Problem;
+
 pub use peers::echo;
 
 /// What `bench` is asked.
@@ -34,11 +38,11 @@ pub struct Args {
     /// Work in this folder, which must be empty or new, and leave it [default: a temporary one].
     #[arg(long, value_name = "DIR")]
     work: Option<PathBuf>,
-    /// Only these parts: beats, fleet, kill9, snapshot, placement; with commas. `pages` is the end of `fleet` alone.
-    #[arg(long, value_name = "PARTS")]
-    only: Option<String>,
+    /// Only these parts, with commas between them; `pages` is the end of `fleet` alone.
+    #[arg(long, value_name = "PARTS", value_enum, value_delimiter = ',')]
+    only: Vec<Part>,
     /// Machines of the large fleet [default: 600000; 20000 with --quick].
-    #[arg(long, value_name = "COUNT")]
+    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1000..=i64::from(MACHINES_MAX)))]
     machines: Option<u32>,
 }
 
@@ -90,8 +94,44 @@ impl Size {
     };
 }
 
-/// A part of the run: works in a folder, as much as is wanted, and tells what it finds.
-type Part = fn(&Path, Size, &mut Found) -> anyhow::Result<()>;
+/// A part of the run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Part {
+    Snapshot,
+    Placement,
+    Beats,
+    Kill9,
+    Fleet,
+    Pages,
+}
+
+impl Part {
+    /// A whole run, in order. What is looked at in `Pages`, `Fleet` looks at too.
+    const WHOLE: [Self; 5] = [Self::Snapshot, Self::Placement, Self::Beats, Self::Kill9, Self::Fleet];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Snapshot => "snapshot",
+            Self::Placement => "placement",
+            Self::Beats => "beats",
+            Self::Kill9 => "kill9",
+            Self::Fleet => "fleet",
+            Self::Pages => "pages",
+        }
+    }
+
+    /// Works in a folder, as much as is wanted, and tells what it finds.
+    fn measure(self, work: &Path, size: Size, found: &mut Found) -> anyhow::Result<()> {
+        match self {
+            Self::Snapshot => local::snapshot(work, size, found),
+            Self::Placement => local::placement(work, size, found),
+            Self::Beats => beats::measure(work, size, found),
+            Self::Kill9 => kill9::measure(work, size, found),
+            Self::Fleet => big::measure(work, size, found),
+            Self::Pages => pages::measure(work, size, found),
+        }
+    }
+}
 
 /// One row of the table of goals.
 #[derive(Clone, Debug)]
@@ -190,37 +230,31 @@ pub fn machine() -> String {
 pub fn main(args: &Args) -> anyhow::Result<()> {
     let began = Instant::now();
     let mut size = if args.quick { Size::QUICK } else { Size::FULL };
-    size.machines = args.machines.unwrap_or(size.machines).max(1000);
+    size.machines = args.machines.unwrap_or(size.machines);
     let temporary =
         args.work.is_none().then(tempfile::tempdir).transpose().context("could not make a folder")?;
     let work = args.work.clone().or(temporary.as_ref().map(|t| t.path().to_owned())).context("no folder")?;
     std::fs::create_dir_all(&work).with_context(|| format!("could not make {}", work.display()))?;
+    if std::fs::read_dir(&work).is_ok_and(|mut files| files.next().is_some()) {
+        let taken = Problem::usage(format!("{} is not empty", work.display()));
+        return Err(taken.hint("name a new folder, or leave --work out").into());
+    }
     println!("{}", machine());
+    if cfg!(debug_assertions) {
+        println!("an unoptimised build: its figures are bounds from above");
+    }
     if args.quick {
         println!(
             "quick: {} machines instead of 600000, fewer rounds; figures of a full run are steadier",
             size.machines
         );
     }
-    // What is looked at in `pages`, `fleet` looks at too: it is run by itself only when it is asked for.
-    let wanted = |part: &str| match args.only.as_deref() {
-        Some(only) => only.split(',').any(|p| p.trim() == part),
-        None => part != "pages",
-    };
     let mut found = Found::default();
-    let parts: [(&str, Part); 6] = [
-        ("snapshot", local::snapshot),
-        ("placement", local::placement),
-        ("beats", beats::measure),
-        ("kill9", kill9::measure),
-        ("fleet", big::measure),
-        ("pages", pages::measure),
-    ];
-    for (part, measure) in parts {
-        if wanted(part) {
-            println!("{part}:");
-            measure(&work, size, &mut found).with_context(|| format!("the part `{part}` broke off"))?;
-        }
+    let parts = if args.only.is_empty() { &Part::WHOLE[..] } else { &args.only };
+    for part in parts {
+        println!("{}:", part.name());
+        let broke_off = || format!("the part `{}` broke off", part.name());
+        part.measure(&work, size, &mut found).with_context(broke_off)?;
     }
     tell(args, size, &found, began.elapsed().as_secs_f64())
 }
@@ -230,13 +264,18 @@ fn tell(args: &Args, size: Size, found: &Found, seconds: f64) -> anyhow::Result<
     println!("\n{:<26} {:>12} {:>12}  {:<18} note", "row", "value", "goal", "unit");
     for row in &table {
         let value = row.value.map_or("-".to_owned(), short);
-        let mark = if row.ok() { " " } else { "!" };
+        let mark = match row.value {
+            Some(_) if row.ok() => ' ',
+            Some(_) => '!',
+            None => '?',
+        };
         println!("{mark}{:<25} {value:>12} {:>12}  {:<18} {}", row.name, short(row.goal), row.unit, row.note);
     }
     println!(
-        "{} of {} rows reach their goal; {seconds:.0} s in all",
+        "{} of {} rows reach their goal, {} were not measured; {seconds:.0} s in all",
         table.iter().filter(|r| r.ok()).count(),
-        table.len()
+        table.len(),
+        table.iter().filter(|r| r.value.is_none()).count()
     );
     let Some(path) = &args.report else { return Ok(()) };
     let rows: Vec<_> = table

@@ -5,7 +5,6 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use anyhow::Context;
 use gangline_server::{
     DatabaseUrl,
     simulate::{Seed, books},
@@ -15,7 +14,10 @@ use gangline_types::{GpuId, Hour, UptimeHour};
 use super::book;
 use crate::{
     problem::Problem,
-    serve::settings::{Hidden, address_of},
+    serve::{
+        settings::{Hidden, address_of},
+        told,
+    },
 };
 
 /// What `fleet audit` is asked.
@@ -47,7 +49,8 @@ pub struct Found {
     pub acknowledged: u64,
     /// Of those, the ones that the books do not have: there must be none.
     pub lost: u64,
-    /// Minutes of these machines in the books beyond the acknowledged: their answers were lost on the way.
+    /// Minutes of these machines in the books beyond the acknowledged: their answers were lost on the way, or came in another
+    /// run of the same hours.
     pub unacknowledged: u64,
 }
 
@@ -59,7 +62,8 @@ pub fn main(args: Args) -> anyhow::Result<()> {
     let database = address_of(args.database, args.database_file)?;
     let found = compare(&args.account, &args.data, database.as_ref(), &Seed::of(&args.seed))?;
     println!(
-        "{} acknowledged beats: {} lost. The books hold {} more whose answers never arrived.",
+        "{} acknowledged beats: {} lost. The books hold {} more of these machines in these hours, whose answers never \
+         arrived or are in another account.",
         found.acknowledged, found.lost, found.unacknowledged
     );
     if found.lost > 0 {
@@ -88,10 +92,7 @@ pub fn compare(
     let mut found = Found::default();
     let hours: Vec<Hour> = acknowledged.keys().copied().collect();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let books = runtime.block_on(books(data, database, &hours)).with_context(|| {
-        let place = database.map_or_else(|| data.display().to_string(), DatabaseUrl::to_string);
-        Problem::new(format!("the books in {place} cannot be read"))
-    })?;
+    let books = runtime.block_on(books(data, database, &hours)).map_err(told)?;
     for (hour, machines) in acknowledged {
         let known = books.get(&hour);
         for (n, bits) in machines {

@@ -14,7 +14,7 @@ use anyhow::{Context, bail, ensure};
 use gangline_server::simulate::Seed;
 use gangline_types::{Minute, UnixSeconds};
 use gangline_wire::{
-    Endpoint, SigningKey,
+    Endpoint, ErrorBody, SigningKey,
     api::machine::{ChainStart, EpochGrant, EpochRequest},
     beat::{
         Alias, Beat, BeatKey, ClaimedOpened, Epoch, Link, NONCE_BYTES, OPENED_BYTES, Opening, OpeningOutcome,
@@ -298,6 +298,28 @@ struct Connection {
     stream: Option<BufReader<TcpStream>>,
 }
 
+/// What a machine that was refused makes of it.
+fn refused(status: u16, answer: &[u8]) -> anyhow::Error {
+    let body: ErrorBody = serde_json::from_slice(answer).unwrap_or_else(|_| ErrorBody {
+        code: status.to_string(),
+        message: String::from_utf8_lossy(answer).into_owned(),
+        ..ErrorBody::default()
+    });
+    let problem = Problem::new(format!("a machine was refused: {} ({})", body.message, body.code));
+    let hint = match body.code.as_str() {
+        "unknown_key" => Some(
+            "the network has fewer simulated machines, or of another --seed: stop its server, and fill its data folder \
+             with gangline fleet seed"
+                .to_owned(),
+        ),
+        _ => body.hint,
+    };
+    match hint {
+        Some(hint) => problem.hint(hint).into(),
+        None => problem.into(),
+    }
+}
+
 /// A connection to `authority`, with an end to waiting.
 ///
 /// # Errors
@@ -330,12 +352,12 @@ impl Connection {
             match self.ask(key, &body, number) {
                 Ok((200, answer)) => return Ok(serde_json::from_slice(&answer)?),
                 Ok((status, answer)) if tries >= TRIES || !(status == 429 || status >= 500) => {
-                    bail!(
-                        "a machine was refused: {status} {}",
-                        crate::inert::inert_line(&String::from_utf8_lossy(&answer))
-                    )
+                    return Err(refused(status, &answer));
                 }
-                Err(error) if tries >= TRIES => return Err(error.context("nobody answered a machine")),
+                Err(error) if tries >= TRIES => {
+                    let nobody = Problem::new(format!("nobody answers a machine at {}", self.authority));
+                    return Err(error.context(nobody.hint("start the server, or check the address")));
+                }
                 _ => std::thread::sleep(Duration::from_millis(200 << tries.min(5))),
             }
         }

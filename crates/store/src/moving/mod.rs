@@ -130,7 +130,7 @@ impl Store {
         }
         audit(&mut tx, &permit, "the books, out of a data folder").await?;
         commit(tx, doing).await?;
-        note(folder, &permit, address)?;
+        note(folder, address)?;
         from.close().await;
         Ok(same)
     }
@@ -147,13 +147,11 @@ fn name_of(table: &Table) -> String {
 }
 
 /// Leaves word in the folder that its books are elsewhere by now.
-fn note(folder: &Path, permit: &Permit<act::MoveBooks>, address: &DatabaseUrl) -> Result<(), StoreError> {
+fn note(folder: &Path, address: &DatabaseUrl) -> Result<(), StoreError> {
     use std::io::Write;
     let unusable = |source| StoreError::Folder { folder: folder.to_owned(), source };
     let mut file = std::fs::File::create(folder.join(MOVED)).map_err(unusable)?;
-    writeln!(file, "{address}, {} seconds after 1970", permit.at().0)
-        .and_then(|()| file.sync_all())
-        .map_err(unusable)
+    writeln!(file, "{address}").and_then(|()| file.sync_all()).map_err(unusable)
 }
 
 async fn is_empty(tx: &mut PgConnection, table: &Table) -> Result<(), StoreError> {
