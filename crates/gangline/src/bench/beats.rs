@@ -184,15 +184,14 @@ pub fn measure(work: &Path, size: Size, found: &mut Found) -> anyhow::Result<()>
     let rest = (ours.server.cpu_micros() - whole) - (ours.server.intake_micros() - intake);
     found.figure("CPU of one: the rest of ours meanwhile, books and pages", rest / all.max(1) as f64, "us");
     let ratio = |ours: Option<f64>, peer: Option<f64>| ours.zip(peer).map(|(ours, peer)| ours / peer);
-    let note = |peer: Option<f64>| if peer.is_some() { "" } else { "peer not found" };
-    let intake = |peer: Option<f64>| match note(peer) {
-        "" => "threads of the intake, from the socket to the disk and back",
-        missing => missing,
+    let note = |peer: Option<f64>, program: &str| match peer {
+        Some(_) => "threads of the intake, from the socket to the disk and back".to_owned(),
+        None => format!("peer not found: {program}"),
     };
-    found.row("beat_udp_vs_redis", ratio(udp, redis), intake(redis));
-    found.row("beat_udp_vs_echo", ratio(udp, echo), intake(echo));
-    found.row("beat_http_vs_redis", ratio(http, redis), intake(redis));
-    found.row("beat_vs_etcd", ratio(udp, etcd), intake(etcd));
+    found.row("beat_udp_vs_redis", ratio(udp, redis), note(redis, "redis-server"));
+    found.row("beat_udp_vs_echo", ratio(udp, echo), note(echo, "the echo"));
+    found.row("beat_http_vs_redis", ratio(http, redis), note(redis, "redis-server"));
+    found.row("beat_vs_etcd", ratio(udp, etcd), note(etcd, "etcd"));
     let per_beat = (beats > 0).then(|| journal / beats as f64);
     found.row(
         "disk_bytes_per_beat",

@@ -36,8 +36,8 @@ const AT_ONCE: usize = 1024;
 const TURN_SECONDS: f64 = 2.0;
 /// Pause between two pages of one visitor, in milliseconds.
 const PAGE_PAUSE_MILLIS: u64 = 5;
-/// The fleet's minutes that are not measured, at most: until then the books may still be told who came back.
-const SETTLING_MINUTES: u32 = 3;
+/// The fleet's turns that are not measured, at most: until then the books may still be told who came back.
+const SETTLING_TURNS: u32 = 3;
 
 /// Measures the rows of the large fleet.
 ///
@@ -99,17 +99,16 @@ pub fn measure(work: &Path, size: Size, found: &mut Found) -> anyhow::Result<()>
     // Not measured are the first minute and those until the books show everybody's return: what that costs is told apart.
     let mut steady = Round::default();
     let (mut cpu, mut seconds, mut minutes) = (0.0, 0.0, 0);
-    let (mut settling, mut unsettled, mut settled) = (0.0, 0u32, false);
+    let (mut settling, mut unsettled, mut settled, mut unmeasured) = (0.0, 0u32, false, 0.0);
     // Placement is asked for while the fleet beats, in the minute that is not measured.
     let placing = std::thread::spawn(placed);
     while minutes < size.minutes {
-        let minute = this_minute();
-        let left = minute.start().plus(60).0 as f64 - gangline_worker::client::now().0 as f64 / 1000.0;
+        let (minute, left, machines) = turn(size, settled);
         let (before, began) = (gangline.server.cpu_micros(), Instant::now());
         let over = Duration::from_secs_f64((left - 3.0).max(2.0));
         let round = pump.round(
             &mut crew,
-            0..size.machines,
+            0..machines,
             minute,
             over,
             1 << 16,
@@ -126,8 +125,9 @@ pub fn measure(work: &Path, size: Size, found: &mut Found) -> anyhow::Result<()>
             minutes += 1;
         } else {
             settling += spent;
+            unmeasured += began.elapsed().as_secs_f64();
             unsettled += 1;
-            settled = unsettled == SETTLING_MINUTES || connected(&door)? == u64::from(size.machines);
+            settled = unsettled == SETTLING_TURNS || connected(&door)? == u64::from(size.machines);
         }
     }
     found.figure(
@@ -135,7 +135,7 @@ pub fn measure(work: &Path, size: Size, found: &mut Found) -> anyhow::Result<()>
         settling / f64::from(size.machines),
         "us",
     );
-    found.figure("after the storm, until the books show everybody", f64::from(unsettled), "min");
+    found.figure("after the storm, until the books show everybody", unmeasured, "s");
     let placed = placing.join().map_err(|_| anyhow::anyhow!("placement broke off"))?;
     tell_placed(&placed, "while the fleet beats", found)?;
     let rss = gangline.server.rss_mib();
@@ -170,6 +170,21 @@ pub fn measure(work: &Path, size: Size, found: &mut Found) -> anyhow::Result<()>
     );
     look(&gangline, &who, size, found)?;
     gangline.server.stop()
+}
+
+/// The fleet's next turn: which minute it beats for, how many seconds it lasts, and how many machines beat. Everybody does, in what
+/// is left of a minute; in a quick run for the minute before this until the books show it, and then as many as would in such a
+/// part of a minute.
+fn turn(size: Size, settled: bool) -> (Minute, f64, u32) {
+    let minute = this_minute();
+    match size.turn {
+        None => {
+            let now = gangline_worker::client::now().0 as f64 / 1000.0;
+            (minute, minute.start().plus(60).0 as f64 - now, size.machines)
+        }
+        Some(seconds) if settled => (minute, f64::from(seconds), size.machines * seconds / 60),
+        Some(seconds) => (Minute(minute.0 - 1), f64::from(seconds), size.machines),
+    }
 }
 
 /// The 99th percentile, in milliseconds.

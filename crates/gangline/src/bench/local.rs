@@ -148,7 +148,11 @@ pub fn snapshot(_: &Path, size: Size, found: &mut Found) -> anyhow::Result<()> {
                 format!("{note}; DuckDB makes no root"),
             );
         }
-        None => found.row("snapshot_vs_duckdb", None, "peer not found"),
+        None => found.row(
+            "snapshot_vs_duckdb",
+            None,
+            "peer not found: a Python that has the package duckdb (GANGLINE_BENCH_PYTHON names another)",
+        ),
     }
     Ok(())
 }

@@ -57,8 +57,10 @@ pub struct Size {
     pub rounds: usize,
     /// Seconds of a round.
     pub round_seconds: f64,
-    /// Minutes that the large fleet beats steadily.
+    /// Minutes that the large fleet beats steadily, everybody once in each.
     pub minutes: u32,
+    /// Instead of whole minutes, turns of so many seconds: in one that is measured as large a part of the fleet beats.
+    pub turn: Option<u32>,
     /// SIGKILLs.
     pub kills: u32,
     /// Requests of the explorer's page in a round, without beats and with them.
@@ -76,6 +78,7 @@ impl Size {
         rounds: 5,
         round_seconds: 2.0,
         minutes: 2,
+        turn: None,
         kills: 100,
         pages: 1_000,
         looks: 100,
@@ -87,6 +90,7 @@ impl Size {
         rounds: 3,
         round_seconds: 1.0,
         minutes: 1,
+        turn: Some(25),
         kills: 4,
         pages: 200,
         looks: 30,
