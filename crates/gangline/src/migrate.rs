@@ -12,10 +12,7 @@ use gangline_server::{Compared, DatabaseUrl, moving::move_books};
 
 use crate::{
     problem::Problem,
-    serve::{
-        settings::{Hidden, address_of},
-        told,
-    },
+    serve::{settings::DatabaseArgs, told},
 };
 
 /// What `migrate` is asked.
@@ -27,13 +24,8 @@ pub struct Args {
     /// File with the network's key [default: network.key in the data folder].
     #[arg(long, value_name = "FILE", env = "GANGLINE_NETWORK_KEY")]
     network_key: Option<PathBuf>,
-    /// The empty database, postgres://user:password@host:5432/database. Others on this machine may see a command
-    /// line: a password belongs into the environment or into --database-file.
-    #[arg(long, value_name = "URL", env = "GANGLINE_DATABASE", hide_env_values = true)]
-    database: Option<Hidden>,
-    /// File that holds the database's address and nothing else, which only this user may read (chmod 600).
-    #[arg(long, value_name = "FILE", env = "GANGLINE_DATABASE_FILE")]
-    database_file: Option<PathBuf>,
+    #[command(flatten)]
+    database: DatabaseArgs,
     /// Print what was compared as JSON.
     #[arg(long)]
     json: bool,
@@ -44,7 +36,7 @@ pub struct Args {
 /// # Errors
 /// When they cannot be moved whole; then the database holds nothing, and the folder is as it was.
 pub fn main(args: Args) -> anyhow::Result<()> {
-    let Some(url) = address_of(args.database, args.database_file)? else {
+    let Some(url) = args.database.address()? else {
         return Err(Problem::usage("no database is named to move to")
             .hint("give --database or --database-file")
             .into());

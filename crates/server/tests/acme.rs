@@ -39,13 +39,12 @@ impl Drop for Running {
 fn port() -> u16 {
     static ASKED: AtomicU32 = AtomicU32::new(0);
     let of_process = std::process::id().wrapping_mul(37);
-    loop {
-        let port = 10_000 + (of_process.wrapping_add(ASKED.fetch_add(1, Ordering::Relaxed)) % 20_000) as u16;
-        let here = (Ipv4Addr::LOCALHOST, port);
-        if TcpListener::bind(here).is_ok() && UdpSocket::bind(here).is_ok() {
-            return port;
-        }
-    }
+    let next = || 10_000 + (of_process.wrapping_add(ASKED.fetch_add(1, Ordering::Relaxed)) % 20_000) as u16;
+    let is_free = |port: &u16| {
+        let here = (Ipv4Addr::LOCALHOST, *port);
+        TcpListener::bind(here).is_ok() && UdpSocket::bind(here).is_ok()
+    };
+    std::iter::repeat_with(next).take(20_000).find(is_free).unwrap()
 }
 
 /// A real authority, and the names it looks up.

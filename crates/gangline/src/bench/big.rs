@@ -96,11 +96,11 @@ pub fn measure(work: &Path, size: Size, found: &mut Found) -> anyhow::Result<()>
     );
 
     let mut pump = Pump::new(doors.udp.as_deref().unwrap_or(&doors.http), &crew)?;
-    // Not measured are the first minute and those until the books show everybody's return: what that costs is told apart.
+    // Not measured are the first turn and those until the books show everybody's return: what that costs is told apart.
     let mut steady = Round::default();
     let (mut cpu, mut seconds, mut minutes) = (0.0, 0.0, 0);
     let (mut settling, mut unsettled, mut settled, mut unmeasured) = (0.0, 0u32, false, 0.0);
-    // Placement is asked for while the fleet beats, in the minute that is not measured.
+    // Placement is asked for while the fleet beats, in the turns that are not measured.
     let placing = std::thread::spawn(placed);
     while minutes < size.minutes {
         let (minute, left, machines) = turn(size, settled);

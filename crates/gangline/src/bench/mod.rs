@@ -18,9 +18,9 @@ use std::{
 };
 
 use anyhow::Context;
-use serde_json::json;
-
+use clap::ValueEnum;
 use gangline_server::simulate::MACHINES_MAX;
+use serde_json::json;
 
 use crate::problem::Problem;
 
@@ -98,8 +98,8 @@ impl Size {
     };
 }
 
-/// A part of the run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+/// A part of the run, in order. What is looked at in `Pages`, `Fleet` looks at too.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Part {
     Snapshot,
     Placement,
@@ -110,20 +110,6 @@ enum Part {
 }
 
 impl Part {
-    /// A whole run, in order. What is looked at in `Pages`, `Fleet` looks at too.
-    const WHOLE: [Self; 5] = [Self::Snapshot, Self::Placement, Self::Beats, Self::Kill9, Self::Fleet];
-
-    fn name(self) -> &'static str {
-        match self {
-            Self::Snapshot => "snapshot",
-            Self::Placement => "placement",
-            Self::Beats => "beats",
-            Self::Kill9 => "kill9",
-            Self::Fleet => "fleet",
-            Self::Pages => "pages",
-        }
-    }
-
     /// Works in a folder, as much as is wanted, and tells what it finds.
     fn measure(self, work: &Path, size: Size, found: &mut Found) -> anyhow::Result<()> {
         match self {
@@ -254,10 +240,14 @@ pub fn main(args: &Args) -> anyhow::Result<()> {
         );
     }
     let mut found = Found::default();
-    let parts = if args.only.is_empty() { &Part::WHOLE[..] } else { &args.only };
-    for part in parts {
-        println!("{}:", part.name());
-        let broke_off = || format!("the part `{}` broke off", part.name());
+    let is_wanted = |part: &Part| match args.only.as_slice() {
+        [] => *part != Part::Pages,
+        only => only.contains(part),
+    };
+    for part in Part::value_variants().iter().filter(|part| is_wanted(part)) {
+        let name = part.to_possible_value().context("a part without a name")?;
+        println!("{}:", name.get_name());
+        let broke_off = || format!("the part `{}` broke off", name.get_name());
         part.measure(&work, size, &mut found).with_context(broke_off)?;
     }
     tell(args, size, &found, began.elapsed().as_secs_f64())

@@ -84,7 +84,7 @@ impl Redis {
     /// When it is and does not start.
     pub fn start() -> anyhow::Result<Option<Self>> {
         let Some(program) = find("redis-server") else { return Ok(None) };
-        let port = free_port();
+        let port = free_port()?;
         let text = port.to_string();
         let server = Server::start(
             program,
@@ -162,7 +162,7 @@ impl Etcd {
     /// When it is and does not start.
     pub fn start(folder: &std::path::Path) -> anyhow::Result<Option<Self>> {
         let Some(program) = find("etcd") else { return Ok(None) };
-        let (port, peers) = (free_port(), free_port());
+        let (port, peers) = (free_port()?, free_port()?);
         let (client, peer) = (format!("http://127.0.0.1:{port}"), format!("http://127.0.0.1:{peers}"));
         let data = folder.join("etcd");
         let server = Server::start(

@@ -3,6 +3,7 @@
 use std::{
     ffi::OsStr,
     io::{BufRead, BufReader},
+    net::{Ipv4Addr, TcpListener},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     sync::atomic::{AtomicU32, Ordering},
@@ -177,15 +178,15 @@ pub fn find(program: &str) -> Option<PathBuf> {
 
 /// A port that nobody has, and that the system gives nobody who asks for any (it has those from 32768 on): a peer is told of its
 /// port before it listens there.
-pub fn free_port() -> u16 {
+///
+/// # Errors
+/// When there is none.
+pub fn free_port() -> anyhow::Result<u16> {
     static ASKED: AtomicU32 = AtomicU32::new(0);
     let of_process = std::process::id().wrapping_mul(41);
-    loop {
-        let port = 10_000 + (of_process.wrapping_add(ASKED.fetch_add(1, Ordering::Relaxed)) % 20_000) as u16;
-        if std::net::TcpListener::bind((std::net::Ipv4Addr::LOCALHOST, port)).is_ok() {
-            return port;
-        }
-    }
+    let next = || 10_000 + (of_process.wrapping_add(ASKED.fetch_add(1, Ordering::Relaxed)) % 20_000) as u16;
+    let is_free = |port: &u16| TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok();
+    std::iter::repeat_with(next).take(20_000).find(is_free).context("no port between 10000 and 30000 is free")
 }
 
 /// Waits until somebody takes connections there.

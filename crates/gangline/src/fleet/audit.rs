@@ -14,10 +14,7 @@ use gangline_types::{GpuId, Hour, UptimeHour};
 use super::book;
 use crate::{
     problem::Problem,
-    serve::{
-        settings::{Hidden, address_of},
-        told,
-    },
+    serve::{settings::DatabaseArgs, told},
 };
 
 /// What `fleet audit` is asked.
@@ -30,13 +27,8 @@ pub struct Args {
     /// run.
     #[arg(long, value_name = "DIR")]
     data: PathBuf,
-    /// The database that the books are in, postgres://user:password@host:5432/database. Others on this machine may see
-    /// a command line: a password belongs into the environment or into --database-file.
-    #[arg(long, value_name = "URL", env = "GANGLINE_DATABASE", hide_env_values = true)]
-    database: Option<Hidden>,
-    /// File that holds the database's address and nothing else, which only this user may read (chmod 600).
-    #[arg(long, value_name = "FILE", env = "GANGLINE_DATABASE_FILE")]
-    database_file: Option<PathBuf>,
+    #[command(flatten)]
+    database: DatabaseArgs,
     /// The seed of the run.
     #[arg(long, value_name = "TEXT", default_value = "gangline")]
     seed: String,
@@ -59,7 +51,7 @@ pub struct Found {
 /// # Errors
 /// When the books cannot be read, or a beat is lost.
 pub fn main(args: Args) -> anyhow::Result<()> {
-    let database = address_of(args.database, args.database_file)?;
+    let database = args.database.address()?;
     let found = compare(&args.account, &args.data, database.as_ref(), &Seed::of(&args.seed))?;
     println!(
         "{} acknowledged beats: {} lost. The books hold {} more of these machines in these hours, whose answers never \

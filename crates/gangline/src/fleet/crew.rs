@@ -23,7 +23,7 @@ use gangline_wire::{
     endpoints::BeatEpoch,
     sig,
 };
-use gangline_worker::client::now;
+use gangline_worker::client::{ClientError, now};
 
 use crate::problem::Problem;
 
@@ -300,24 +300,19 @@ struct Connection {
 
 /// What a machine that was refused makes of it.
 fn refused(status: u16, answer: &[u8]) -> anyhow::Error {
-    let body: ErrorBody = serde_json::from_slice(answer).unwrap_or_else(|_| ErrorBody {
-        code: status.to_string(),
-        message: String::from_utf8_lossy(answer).into_owned(),
-        ..ErrorBody::default()
-    });
-    let problem = Problem::new(format!("a machine was refused: {} ({})", body.message, body.code));
-    let hint = match body.code.as_str() {
-        "unknown_key" => Some(
-            "the network has fewer simulated machines, or of another --seed: stop its server, and fill its data folder \
-             with gangline fleet seed"
-                .to_owned(),
-        ),
-        _ => body.hint,
+    let Ok(body) = serde_json::from_slice::<Box<ErrorBody>>(answer) else {
+        let said = String::from_utf8_lossy(answer);
+        return Problem::new(format!("a machine was refused: {status} {said}")).into();
     };
-    match hint {
-        Some(hint) => problem.hint(hint).into(),
-        None => problem.into(),
-    }
+    let problem = Problem::new("a machine was refused");
+    let problem = match body.code.as_str() {
+        "unknown_key" => problem.hint(
+            "the network has fewer simulated machines, or of another --seed: stop its server, and fill its data folder \
+             with gangline fleet seed",
+        ),
+        _ => problem,
+    };
+    anyhow::Error::new(ClientError::Refused { status, body }).context(problem)
 }
 
 /// A connection to `authority`, with an end to waiting.

@@ -3,9 +3,12 @@
 
 use std::{sync::Arc, time::Duration};
 
-use gangline_guard::{Permit, act};
+use gangline_guard::{Permit, act, beat::Line};
 use gangline_types::ClusterId;
-use sqlx::{Connection, PgConnection, postgres::PgConnectOptions};
+use sqlx::{
+    Connection, PgConnection,
+    postgres::{PgConnectOptions, PgRow},
+};
 
 use super::{PostgresStore, open::primary};
 use crate::{
@@ -89,6 +92,12 @@ impl PostgresJournal {
     }
 }
 
+/// Adds the lines of a batch.
+pub(super) fn take_apart(row: &PgRow, lines: &mut Vec<Line>) -> Result<(), StoreError> {
+    unpack(&row.bytes("lines")?, lines)
+        .ok_or_else(|| StoreError::Malformed("a batch of beats of another form".into()))
+}
+
 impl PostgresStore {
     /// This server's journal.
     pub(crate) fn journal(&self) -> PostgresJournal {
@@ -111,8 +120,7 @@ impl PostgresStore {
         let stream = stream.try_into().map_err(|_| StoreError::Malformed("column stream".into()))?;
         let mut left = LeftBehind { stream, last: last.int("id")?, lines: Vec::new() };
         for row in &rows {
-            unpack(&row.bytes("lines")?, &mut left.lines)
-                .ok_or_else(|| StoreError::Malformed("a batch of beats of another form".into()))?;
+            take_apart(row, &mut left.lines)?;
         }
         Ok(Some(left))
     }

@@ -4,11 +4,10 @@ use futures_util::TryStreamExt;
 use gangline_guard::{Permit, act, beat::Line};
 use gangline_types::{AccountId, GpuId, Hour, KeyId, UptimeHour};
 
-use super::{PostgresStore, audit::audit, open::commit};
+use super::{PostgresStore, audit::audit, journal::take_apart, open::commit};
 use crate::{
     SimulatedMachine, StoreError,
     sql::{Columns, Id, json, word},
-    sqlite::journal::unpack,
 };
 
 impl PostgresStore {
@@ -110,8 +109,7 @@ impl PostgresStore {
         let mut rows = sqlx::query("SELECT lines FROM journal ORDER BY id").fetch(&self.pool);
         let mut lines = Vec::new();
         while let Some(row) = rows.try_next().await.map_err(StoreError::sql(doing))? {
-            unpack(&row.bytes("lines")?, &mut lines)
-                .ok_or_else(|| StoreError::Malformed("a batch of beats of another form".into()))?;
+            take_apart(&row, &mut lines)?;
         }
         Ok(lines)
     }

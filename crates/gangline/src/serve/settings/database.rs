@@ -25,6 +25,28 @@ impl std::str::FromStr for Hidden {
     }
 }
 
+/// How a command that is no server is told where the books are.
+#[derive(Debug, clap::Args)]
+pub struct DatabaseArgs {
+    /// The database, postgres://user:password@host:5432/database. Others on this machine may see a command line: a
+    /// password belongs into the environment or into --database-file.
+    #[arg(long, value_name = "URL", env = "GANGLINE_DATABASE", hide_env_values = true)]
+    database: Option<Hidden>,
+    /// File that holds the database's address and nothing else, which only this user may read (chmod 600).
+    #[arg(long, value_name = "FILE", env = "GANGLINE_DATABASE_FILE")]
+    database_file: Option<PathBuf>,
+}
+
+impl DatabaseArgs {
+    /// The address; none where no database is named.
+    ///
+    /// # Errors
+    /// As [`address_of`].
+    pub fn address(self) -> anyhow::Result<Option<DatabaseUrl>> {
+        address_of(self.database, self.database_file)
+    }
+}
+
 /// The database's address, as given or from its file.
 ///
 /// # Errors

@@ -19,7 +19,7 @@ use gangline_types::MicroCredits;
 use serde::Deserialize;
 
 use crate::problem::Problem;
-pub use database::{Hidden, address_of};
+pub use database::{DatabaseArgs, Hidden, address_of};
 
 /// Settings as somebody gave them; what nobody gave has a default.
 #[derive(Clone, Debug, Default, clap::Args, Deserialize)]
